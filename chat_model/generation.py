@@ -1,0 +1,174 @@
+"""Sample responses to prompts: plain transformers `generate` on batches of like length.
+
+Nothing truncates or bends the distribution unless asked to: the model's own generation defaults (top-k, repetition
+penalties, forced tokens) are set aside, because responses drawn from another distribution than the one that is scored
+make the KL of section 3.2.3 negative.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from tqdm.auto import tqdm
+
+from chat_model.conversation import Message
+from chat_model.errors import InputError
+from chat_model.template import render_prompt
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Sampled responses, sample j of prompt i at index ``i * num_samples + j``; four lists of that length N.
+
+    `response_ids` hold the stop token where one was drawn; `texts` hold neither it nor any other special token.
+    """
+
+    prompt_ids: list[list[int]]
+    response_ids: list[list[int]]
+    finish_reasons: list[FinishReason]
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def padded(self, pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``token_ids [N, T]``, prompt then response then padding, and ``response_mask [N, T]`` (bool)."""
+        rows = [prompt + response for prompt, response in zip(self.prompt_ids, self.response_ids, strict=True)]
+        token_ids = torch.full((len(rows), max(map(len, rows), default=0)), pad_token_id)
+        response_mask = torch.zeros_like(token_ids, dtype=torch.bool)
+        for index, (row, prompt) in enumerate(zip(rows, self.prompt_ids, strict=True)):
+            token_ids[index, : len(row)] = torch.tensor(row)
+            response_mask[index, len(prompt) : len(row)] = True
+        return token_ids, response_mask
+
+
+def sample(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[Message]],
+    *,
+    num_samples: int = 1,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    max_new_tokens: int = 256,
+    seed: int = 0,
+    batch_tokens: int = 32768,
+    progress: bool = True,
+    description: str = "sampling",
+) -> Samples:
+    """Draw `num_samples` responses to each prompt; the same seed gives the same responses on any number of processes.
+
+    Args:
+        model: a causal language model (wrapped by DDP or not); it is left in the mode it was in.
+        prompts: conversations that end with a user message.
+        temperature: 0 takes the likeliest token instead of drawing.
+        batch_tokens: bound of rows × (prompt + `max_new_tokens`) in one batch; prompts of like length share one.
+
+    Raises:
+        InputError: a prompt that leaves no room for `max_new_tokens` in the model's context (names its number).
+    """
+    model = getattr(model, "module", model)
+    prompt_ids = [render_prompt(tokenizer, prompt) for prompt in prompts]
+    _check_context(model, prompt_ids, max_new_tokens)
+    rows = [index for index in range(len(prompts)) for _ in range(num_samples)]
+    batches = batches_by_length([len(prompt_ids[row]) for row in rows], batch_tokens, extra=max_new_tokens)
+    settings = _settings(model, tokenizer, temperature, top_p, max_new_tokens)
+    state, drawn = PartialState(), []
+    own = range(state.process_index, len(batches), state.num_processes)
+    with _sampling_mode(model):
+        for number in tqdm(own, desc=description, disable=not (progress and state.is_main_process), leave=False):
+            ids = [prompt_ids[rows[index]] for index in batches[number]]
+            responses = _generate(model, ids, settings, seed + number)
+            drawn += list(zip(batches[number], responses, strict=True))
+    if state.num_processes > 1:
+        drawn = gather_object(drawn)
+    responses = [response for _, response in sorted(drawn)]
+    return _collect(tokenizer, [prompt_ids[row] for row in rows], responses, set(settings.eos_token_id))
+
+
+def batches_by_length(lengths: Sequence[int], batch_tokens: int, extra: int = 0) -> list[list[int]]:
+    """Group indices by length, longest first, so that rows × (longest + `extra`) stays within `batch_tokens`.
+
+    A single row longer than the bound is a batch of its own.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if batches and (len(batches[-1]) + 1) * (lengths[batches[-1][0]] + extra) <= batch_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def stop_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Return every token that ends a response: the tokenizer's and those of the model's generation config."""
+    configured = model.generation_config.eos_token_id
+    configured = configured if isinstance(configured, list) else [configured]
+    return sorted({stop for stop in (*configured, tokenizer.eos_token_id) if stop is not None})
+
+
+def _settings(model: Any, tokenizer: Any, temperature: float, top_p: float, max_new_tokens: int) -> Any:
+    from transformers import GenerationConfig
+
+    drawing = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=stop_token_ids(model, tokenizer),
+        **(drawing if temperature > 0 else {"do_sample": False}),
+    )
+
+
+def _check_context(model: Any, prompt_ids: list[list[int]], max_new_tokens: int) -> None:
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for number, ids in enumerate(prompt_ids):
+        if context and len(ids) + max_new_tokens > context:
+            raise InputError(
+                f"prompt {number}: has {len(ids)} tokens; with max_new_tokens={max_new_tokens} that exceeds "
+                f"the model's context of {context}"
+            )
+
+
+@contextlib.contextmanager
+def _sampling_mode(model: Any) -> Iterator[None]:
+    """Dropout off, the cache on, the model's own generation defaults set aside, the caller's random state kept."""
+    from transformers import GenerationConfig
+
+    was_training, defaults, use_cache = model.training, model.generation_config, model.config.use_cache
+    model.eval()
+    model.generation_config, model.config.use_cache = GenerationConfig(), True
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            yield
+    finally:
+        model.generation_config, model.config.use_cache = defaults, use_cache
+        model.train(was_training)
+
+
+def _generate(model: Any, prompt_ids: list[list[int]], settings: Any, seed: int) -> list[list[int]]:
+    """Return one response a prompt, cut after its first stop token."""
+    torch.manual_seed(seed)
+    width = max(map(len, prompt_ids))
+    token_ids = torch.tensor([[settings.pad_token_id] * (width - len(ids)) + ids for ids in prompt_ids])
+    attention_mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompt_ids])
+    output = model.generate(
+        token_ids.to(model.device), attention_mask=attention_mask.to(model.device), generation_config=settings
+    )
+    return [_until_stop(row, set(settings.eos_token_id)) for row in output[:, width:].tolist()]
+
+
+def _until_stop(token_ids: list[int], stops: set[int]) -> list[int]:
+    end = next((index + 1 for index, token in enumerate(token_ids) if token in stops), len(token_ids))
+    return token_ids[:end]
+
+
+def _collect(tokenizer: Any, prompt_ids: list[list[int]], responses: list[list[int]], stops: set[int]) -> Samples:
+    reasons: list[FinishReason] = ["stop" if ids and ids[-1] in stops else "length" for ids in responses]
+    texts = [text.strip() for text in tokenizer.batch_decode(responses, skip_special_tokens=True)]
+    return Samples(prompt_ids, responses, reasons, texts)

@@ -1,0 +1,145 @@
+"""Load a tokenizer, a causal language model or a scalar model from a hub id, a local folder, or a ``tiny:`` config.
+
+``tiny:hidden_size=128,num_hidden_layers=4`` is a random Llama (grouped-query attention, RoPE, RMSNorm, SwiGLU) for
+laptops and tests; everything else goes through the Auto classes. A tokenizer without a pad token of its own gets one:
+with pad = eos a sequence classifier pools at the wrong token and a model learns never to stop.
+"""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from chat_model.errors import InputError, suggestion
+
+TINY = "tiny:"
+_TINY_DEFAULTS = {
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+}
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+
+
+def load_tokenizer(name_or_path: str | Path, trust_remote_code: bool = False) -> Any:
+    """Return the tokenizer of a hub id or folder, with a pad token distinct from its end-of-sequence token.
+
+    Raises:
+        InputError: a folder that holds no tokenizer, or a name that cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(name_or_path)
+    if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
+        raise InputError(
+            f"{folder}: holds no tokenizer; expected one of {', '.join(_TOKENIZER_FILES)} beside the model"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(name_or_path), trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise _cannot_load("tokenizer", name_or_path, error) from error
+    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
+        tokenizer.add_special_tokens({"pad_token": "<pad>"})
+        warnings.warn(f"{name_or_path}: the tokenizer has no pad token of its own; added <pad>", stacklevel=2)
+    return tokenizer
+
+
+def load_causal_lm(name_or_path: str | Path, tokenizer: Any = None, **options: Any) -> Any:
+    """Return a causal language model in evaluation mode.
+
+    Args:
+        name_or_path: hub id, folder, or ``tiny:`` config (which needs `tokenizer` for its vocabulary).
+        tokenizer: when given, the embeddings are grown to hold all of its tokens and the pad token is set.
+        options: `dtype` (default "float32"), `attn_implementation`, `trust_remote_code`; what from_pretrained takes.
+
+    Raises:
+        InputError: unknown key in a ``tiny:`` config, or a model that cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if str(name_or_path).startswith(TINY):
+        return _tiny_causal_lm(str(name_or_path), tokenizer, options)
+    return _fit_to_tokenizer(_from_pretrained(AutoModelForCausalLM, name_or_path, options), tokenizer).eval()
+
+
+def load_scalar_model(name_or_path: str | Path, tokenizer: Any = None, **options: Any) -> Any:
+    """Return a one-label sequence classifier in evaluation mode; from a chat checkpoint, the LM head is replaced by a
+    new scalar head (section 3.2.2), small and random by torch's generator.
+
+    Raises:
+        InputError: a checkpoint whose head has more than one label, or that cannot be loaded.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(str(name_or_path), trust_remote_code=options.get("trust_remote_code", False))
+    is_classifier = any("SequenceClassification" in name for name in config.architectures or [])
+    if is_classifier and config.num_labels != 1:
+        raise InputError(f"{name_or_path}: its head has {config.num_labels} labels; expected a reward model with one")
+    options = {**options, "num_labels": 1}
+    return _fit_to_tokenizer(
+        _from_pretrained(AutoModelForSequenceClassification, name_or_path, options), tokenizer
+    ).eval()
+
+
+def parse_tiny(spec: str) -> dict[str, int]:
+    """Return the settings of a ``tiny:key=value,…`` config over the defaults. Raises InputError for an unknown key."""
+    settings = dict(_TINY_DEFAULTS)
+    for item in filter(None, spec.removeprefix(TINY).split(",")):
+        key, _, value = item.partition("=")
+        if key not in settings:
+            raise InputError(f"{spec}: unknown key '{key}'{suggestion(key, settings)}; known: {', '.join(settings)}")
+        if not value.isdigit():
+            raise InputError(f"{spec}: field '{key}': found {value!r}; expected a whole number")
+        settings[key] = int(value)
+    return settings
+
+
+def _tiny_causal_lm(spec: str, tokenizer: Any, options: dict[str, Any]) -> Any:
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    if tokenizer is None:
+        raise InputError(f"{spec}: a tiny model needs a tokenizer for its vocabulary; name one")
+    config = LlamaConfig(
+        **parse_tiny(spec),
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=False,
+    )
+    kept = {key: value for key, value in options.items() if key in ("dtype", "attn_implementation") and value}
+    return AutoModelForCausalLM.from_config(config, **{"dtype": "float32", **kept}).eval()
+
+
+def _from_pretrained(auto_class: Any, name_or_path: str | Path, options: dict[str, Any]) -> Any:
+    """Load without the report of keys that come and go when a language model becomes a scalar model."""
+    options = {"dtype": "float32", **{key: value for key, value in options.items() if value is not None}}
+    reporter = logging.getLogger("transformers.modeling_utils")
+    level = reporter.level
+    reporter.setLevel(logging.ERROR)
+    try:
+        return auto_class.from_pretrained(str(name_or_path), **options)
+    except (OSError, ValueError) as error:
+        raise _cannot_load("model", name_or_path, error) from error
+    finally:
+        reporter.setLevel(level)
+
+
+def _cannot_load(kind: str, name_or_path: str | Path, error: Exception) -> InputError:
+    return InputError(f"{name_or_path}: no {kind} can be loaded from there ({str(error).splitlines()[0]})")
+
+
+def _fit_to_tokenizer(model: Any, tokenizer: Any) -> Any:
+    if tokenizer is None:
+        return model
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        model.resize_token_embeddings(len(tokenizer))
+        warnings.warn(
+            f"embeddings grown from {rows} to {len(tokenizer)} rows to hold the tokenizer's tokens", stacklevel=3
+        )
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    return model

@@ -1,0 +1,95 @@
+"""Log-probabilities and entropies of responses without ever holding ``[batch, time, vocabulary]``.
+
+Logits are made at response positions only, one chunk of tokens at a time, and made again in the backward pass: with a
+32,000-token vocabulary they are the memory peak of PPO, not the model.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+Head = Callable[[torch.Tensor], torch.Tensor]
+
+
+def response_log_probs(
+    model: Any,
+    token_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    response_mask: torch.Tensor,
+    temperature: float = 1.0,
+    chunk_tokens: int = 4096,
+    with_entropy: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run a causal language model and return what `token_log_probs` says of its hidden states.
+
+    Args:
+        model: a causal language model of transformers (not wrapped).
+        token_ids: ``[batch, time]``, padded on the right.
+        attention_mask: ``[batch, time]``, True or 1 for tokens that are not padding.
+        response_mask: bool ``[batch, time]``.
+    """
+    hidden = model.get_decoder()(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+    return token_log_probs(
+        hidden, language_head(model), token_ids, response_mask, temperature, chunk_tokens, with_entropy
+    )
+
+
+def language_head(model: Any) -> Head:
+    """Return the map from hidden states to logits of a causal language model, a soft cap (Gemma 2) included."""
+    head = model.get_output_embeddings()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return head if cap is None else lambda hidden: torch.tanh(head(hidden) / cap) * cap
+
+
+def token_log_probs(
+    hidden: torch.Tensor,
+    head: Head,
+    token_ids: torch.Tensor,
+    response_mask: torch.Tensor,
+    temperature: float = 1.0,
+    chunk_tokens: int = 4096,
+    with_entropy: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return ``log_probs [batch, time]`` and, if asked for, ``entropy [batch, time]``, in fp32 and nats.
+
+    Position t holds log p(token t | tokens before t) at `temperature`, and the entropy of that distribution; both are 0
+    outside `response_mask`. The first position can hold none, so its mask is ignored.
+
+    Args:
+        hidden: ``[batch, time, hidden]``, the last hidden states.
+        head: hidden states to logits.
+        token_ids: ``[batch, time]``.
+        response_mask: bool ``[batch, time]``.
+        chunk_tokens: tokens whose logits are held at once.
+    """
+    chosen = response_mask[:, 1:]
+    states, targets = hidden[:, :-1][chosen], token_ids[:, 1:][chosen]
+    chunks = [
+        checkpoint(_chunk, head, part, target, temperature, with_entropy, use_reentrant=False)
+        for part, target in zip(states.split(chunk_tokens), targets.split(chunk_tokens), strict=True)
+    ]
+    log_probs = _scatter([log_prob for log_prob, _ in chunks], response_mask, chosen)
+    return log_probs, _scatter([entropy for _, entropy in chunks], response_mask, chosen) if with_entropy else None
+
+
+def _chunk(
+    head: Head, hidden: torch.Tensor, targets: torch.Tensor, temperature: float, with_entropy: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Log-probs ``[tokens]`` of `targets` and the entropy, from ``hidden [tokens, hidden]``."""
+    logits = head(hidden).float() / temperature
+    log_normalizer = logits.logsumexp(-1)
+    log_probs = logits.gather(-1, targets[:, None]).squeeze(-1) - log_normalizer
+    if not with_entropy:
+        return log_probs, None
+    return log_probs, log_normalizer - (logits.softmax(-1) * logits).sum(-1)
+
+
+def _scatter(parts: list[torch.Tensor], response_mask: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Put the values of all chunks back to their places in ``[batch, time]``, zero elsewhere."""
+    placed = torch.zeros(response_mask.shape, dtype=torch.float32, device=response_mask.device)
+    if parts:
+        index = torch.nn.functional.pad(chosen, (1, 0))
+        placed = placed.masked_scatter(index, torch.cat(parts))
+    return placed

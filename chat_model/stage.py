@@ -1,0 +1,229 @@
+"""What surrounds every stage: its configuration, its output folder, and the record `run.json` of what it did.
+
+A stage writes into ``<output_dir>.partial`` and the folder is renamed when complete, so whatever stands under its final
+name is whole. A killed stage finds its partial folder again when it is started with the same arguments.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chat_model.config import parse_configs
+from chat_model.errors import InputError
+from chat_model.rows import write_json
+
+RUN_FILE = "run.json"
+_STARTED_FILE = "started.json"
+_PACKAGES = ("rlhf-rounds", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
+_HASHED_WHOLE = 64 * 2**20  # bytes; larger files are told apart by size and modification time
+
+
+@dataclass
+class StageRun:
+    """One run of a stage: where it writes, and what it counted and measured on the way."""
+
+    folder: Path
+    resumed: bool = False
+    is_main: bool = True
+    counts: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def count(self, **numbers: Any) -> None:
+        """Note numbers of rows (read, kept, dropped by reason) for `run.json`."""
+        self.counts.update(numbers)
+
+    def record(self, **metrics: Any) -> None:
+        """Note final measurements for `run.json`."""
+        self.metrics.update(metrics)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one row to `metrics.jsonl` (the main process only)."""
+        if self.is_main:
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def run_stage(
+    name: str, config_types: Sequence[type], stage: Callable[..., None], argv: Sequence[str] | None = None
+) -> None:
+    """Parse the configuration, run ``stage(run, *configs)`` and leave a whole output folder with `run.json`.
+
+    Exactly one of `config_types` has a field `output_dir`, and one may have `seed`.
+
+    Raises:
+        InputError: bad configuration, or an output folder that holds something else.
+    """
+    from transformers import set_seed
+
+    configs, arguments = parse_configs(name, config_types, argv)
+    holder = next(config for config in configs if hasattr(config, "output_dir"))
+    if not holder.output_dir:
+        raise InputError(f"{name}: output_dir is missing; expected a folder to write to")
+    output = Path(holder.output_dir)
+    arguments.pop("output_dir", None)
+    began, inputs = time.time(), find_inputs(arguments)
+    with _open_output(name, output, {"stage": name, "arguments": plain(arguments), "inputs": inputs}) as run:
+        holder.output_dir = str(run.folder)
+        set_seed(next((config.seed for config in configs if hasattr(config, "seed")), 0))
+        stage(run, *configs)
+        if run.is_main:
+            record = _record(name, arguments, configs, inputs, run, time.time() - began)
+            write_json(run.folder / RUN_FILE, record)
+
+
+def run_as_command(main: Callable[[], None]) -> None:
+    """Run a stage's `main` as a command: a user's mistake is one line on standard error and exit code 2."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@contextlib.contextmanager
+def _open_output(name: str, output: Path, started: dict[str, Any]) -> Iterator[StageRun]:
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    partial = output.with_name(output.name + ".partial")
+    if is_main:
+        _refuse_foreign_folder(output, name)
+        _prepare_partial(partial, started)
+    _wait_for_everyone()
+    try:
+        yield StageRun(partial, _was_resumed(partial), is_main)
+    except InputError:
+        if is_main:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _wait_for_everyone()
+    if is_main:
+        (partial / _STARTED_FILE).unlink()
+        _replace_folder(partial, output)
+    _wait_for_everyone()
+
+
+def _refuse_foreign_folder(output: Path, name: str) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    try:
+        found = json.loads((output / RUN_FILE).read_text())["stage"]
+    except (OSError, ValueError, KeyError):
+        raise InputError(f"output_dir {output}: holds files that no stage of ours wrote; choose another") from None
+    if found != name:
+        raise InputError(f"output_dir {output}: holds the output of stage '{found}', not '{name}'; choose another")
+
+
+def _prepare_partial(partial: Path, started: dict[str, Any]) -> None:
+    """Make the partial folder, keeping what a killed run with the same arguments and inputs left there."""
+    resumed = False
+    with contextlib.suppress(OSError, ValueError):
+        resumed = {**json.loads((partial / _STARTED_FILE).read_text()), "resumed": False} == {
+            **started,
+            "resumed": False,
+        }
+    if not resumed:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    write_json(partial / _STARTED_FILE, {**started, "resumed": resumed})
+
+
+def _was_resumed(partial: Path) -> bool:
+    return json.loads((partial / _STARTED_FILE).read_text())["resumed"]
+
+
+def _replace_folder(partial: Path, output: Path) -> None:
+    old = output.with_name(output.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if output.exists():
+        output.rename(old)
+    partial.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _wait_for_everyone() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
+def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> dict[str, Any]:
+    resolved: dict[str, Any] = {}
+    for config in configs:
+        resolved.update(config.to_dict() if hasattr(config, "to_dict") else asdict(config))
+    return {
+        "stage": name,
+        "arguments": plain(arguments),
+        "config": plain(resolved),
+        "inputs": inputs,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "counts": plain(run.counts),
+        "metrics": plain(run.metrics),
+        "seconds": round(seconds, 2),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S"),
+    }
+
+
+def plain(content: Any) -> Any:
+    """Return `content` as what JSON gives back (tuples become lists, anything unknown its text)."""
+    return json.loads(json.dumps(content, default=str))
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def find_inputs(arguments: Any) -> dict[str, str]:
+    """Return ``{path: fingerprint}`` for every value among `arguments` (nested too) that is an existing path."""
+    return {path: fingerprint(path) for path in sorted(set(_paths_in(arguments)))}
+
+
+def _paths_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _paths_in(item)
+    elif (
+        isinstance(value, str)
+        and (os.sep in value or Path(value).suffix)
+        and len(value) < 4096
+        and Path(value).exists()
+    ):
+        yield value
+
+
+def fingerprint(path: str | Path) -> str:
+    """Return a digest of what stands at `path`.
+
+    A folder that a stage wrote, or a file inside one, is told by that stage's `run.json`, which changes with every run
+    of it; other files by their content (above 64 MiB by size and modification time); other folders by their files.
+    """
+    path = Path(path)
+    for folder in (path, *list(path.parents)[:2]):
+        if (folder / RUN_FILE).is_file():
+            return _digest_file(folder / RUN_FILE)
+    if path.is_file():
+        return _digest_file(path)
+    digests = [f"{file.relative_to(path)} {_digest_file(file)}" for file in sorted(path.rglob("*")) if file.is_file()]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _digest_file(path: Path) -> str:
+    stat = path.stat()
+    if stat.st_size > _HASHED_WHOLE:
+        return hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,160 @@
+"""Constraints, their combinations, and the instructions that state them (section 3.3, A.3.5).
+
+A constraint is a hobby, a language, a public figure, or whatever else a YAML file describes; an instruction states
+one to several of them at once. Plain data, no torch; what tells whether an answer follows is in `gatt.checks`.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from chat_model.conversation import fault
+from chat_model.errors import InputError, suggestion
+from chat_model.rows import read_rows
+
+TERSE_SHARE = 0.5  # "we also modify the original instruction half of the time to be less verbose"
+_FIELDS = ("kind", "value", "verbose", "terse", "ask", "checker")
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """One thing to be obeyed throughout a dialogue.
+
+    `verbose` phrasings and the `terse` form state it; `ask` holds questions that put it to the test (empty: any
+    question does); `checker` is the dotted name of a function of `gatt.checks`' signature (None: nothing can tell).
+    """
+
+    kind: str
+    value: str
+    verbose: tuple[str, ...]
+    terse: str
+    ask: tuple[str, ...] = ()
+    checker: str | None = None
+
+    @classmethod
+    def from_row(cls, row: Any, where: str) -> Self:
+        """Validate one item of the YAML list. Raises InputError naming `where` and the field."""
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: found {type(row).__name__}; expected a mapping with {', '.join(_FIELDS)}")
+        for unknown in sorted(set(row) - set(_FIELDS), key=str):
+            raise fault(where, unknown, row[unknown], f"no such field{suggestion(str(unknown), _FIELDS)}")
+        kind, value, terse = (_text(row, name, where) for name in ("kind", "value", "terse"))
+        verbose, ask = _texts(row, "verbose", where), _texts(row, "ask", where)
+        if not verbose:
+            raise fault(where, "verbose", row.get("verbose"), "a list with at least one phrasing")
+        checker = None if row.get("checker") is None else _text(row, "checker", where)
+        return cls(kind, value, verbose, terse, ask, checker)
+
+
+def _text(row: dict[str, Any], name: str, where: str) -> str:
+    text = row.get(name)
+    if not isinstance(text, str) or not text.strip():
+        raise fault(where, name, text, "text that is not empty")
+    return text
+
+
+def _texts(row: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
+    texts = row.get(name) or []
+    if not isinstance(texts, list) or any(not isinstance(text, str) or not text.strip() for text in texts):
+        raise fault(where, name, texts, "a list of texts, none of them empty")
+    return tuple(texts)
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Constraints that hold together, at most one of a kind."""
+
+    constraints: tuple[Constraint, ...]
+
+    @property
+    def key(self) -> frozenset[tuple[str, str]]:
+        """What makes two combinations the same, whatever their order: their (kind, value) pairs."""
+        return frozenset((constraint.kind, constraint.value) for constraint in self.constraints)
+
+    @property
+    def has_checker(self) -> bool:
+        """Whether any of the constraints can be checked."""
+        return any(constraint.checker for constraint in self.constraints)
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the file row: the constraints by kind and value."""
+        return {"constraints": [{"kind": each.kind, "value": each.value} for each in self.constraints]}
+
+
+def instruction(combination: Combination, rng: random.Random) -> str:
+    """Return a text that states `combination`: its constraints in random order, tersely half of the time."""
+    terse = rng.random() < TERSE_SHARE
+    shuffled = rng.sample(combination.constraints, len(combination.constraints))
+    return " ".join(each.terse if terse else rng.choice(each.verbose) for each in shuffled)
+
+
+def read_constraints(path: str | Path) -> list[Constraint]:
+    """Read a YAML list of constraints.
+
+    Raises:
+        InputError: file missing, not YAML, empty, a bad item (names item and field), or a constraint listed twice.
+    """
+    rows = _load_yaml(path)
+    if not isinstance(rows, list) or not rows:
+        raise InputError(f"{path}: found {rows!r}; expected a list of constraints that is not empty")
+    constraints = [Constraint.from_row(row, f"{path}: item {number}") for number, row in enumerate(rows, 1)]
+    seen = set()
+    for number, each in enumerate(constraints, 1):
+        if (each.kind, each.value) in seen:
+            raise fault(f"{path}: item {number}", "value", each.value, f"a {each.kind} that is not listed above")
+        seen.add((each.kind, each.value))
+    return constraints
+
+
+def _load_yaml(path: str | Path) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+
+
+def read_combinations(source: str | Path, constraints: Sequence[Constraint]) -> list[Combination]:
+    """Read rows ``{"constraints": [{"kind", "value"}, …]}``, each pair being one of `constraints`.
+
+    Raises:
+        InputError: no rows, an unknown constraint (with a suggestion), or two of one kind, which contradict each other.
+    """
+    known = {(each.kind, each.value): each for each in constraints}
+    combinations = [_parse_combination(row.get("constraints"), known, where) for where, row in read_rows(source)]
+    if not combinations:
+        raise InputError(f"{source}: found no rows; expected at least one combination of constraints")
+    return combinations
+
+
+def _parse_combination(rows: Any, known: dict[tuple[str, str], Constraint], where: str) -> Combination:
+    if not isinstance(rows, list) or not rows:
+        raise fault(where, "constraints", rows, "a list of {kind, value} that is not empty")
+    chosen: list[Constraint] = []
+    for index, row in enumerate(rows):
+        field = f"constraints[{index}]"
+        if not isinstance(row, dict):
+            raise fault(where, field, row, "a mapping with 'kind' and 'value'")
+        pair = (str(row.get("kind")), str(row.get("value")))
+        if pair not in known:
+            values = [value for kind, value in known if kind == pair[0]]
+            raise fault(where, field, row, "a kind and value of the constraints file" + suggestion(pair[1], values))
+        if any(known[pair].kind == each.kind for each in chosen):
+            raise fault(where, field, row, "one constraint of a kind (two contradict each other)")
+        chosen.append(known[pair])
+    return Combination(tuple(chosen))
+
+
+def refuse_shared(held_out: Sequence[Combination], training: Sequence[Combination], source: str | Path) -> None:
+    """Raise InputError when a combination of `held_out` (read from `source`) also occurs in `training`."""
+    shared = {each.key for each in held_out} & {each.key for each in training}
+    if shared:
+        example = ", ".join(f"{kind} {value}" for kind, value in sorted(min(shared, key=sorted)))
+        raise InputError(
+            f"{source}: {len(shared)} combination(s) also occur in training, such as ({example}); expected none"
+        )

@@ -1,0 +1,38 @@
+"""What `gatt.evaluate` can be told."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+def _option(default, text: str):
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class AdherenceConfig:
+    """One field a choice; the measured turns are those of Table 30 and the ones between."""
+
+    model_name_or_path: str = field(metadata={"help": "the model under test"})
+    dialogues: str = field(metadata={"help": "conversations whose user turns are asked: a file, a folder or a hub id"})
+    constraints: str = field(metadata={"help": "YAML list of constraints, each with a checker"})
+    combinations: str = field(metadata={"help": "held-out rows of constraints that hold together"})
+    training_combinations: str | None = _option(None, "the rows GAtt was trained on; an error if any occurs in both")
+    output_dir: str = _option("", "receives dialogues.jsonl and run.json")
+    num_dialogues: int = _option(200, "dialogues to hold")
+    turns: list[int] = field(
+        default_factory=lambda: [1, 2, 4, 6, 10, 20],
+        metadata={"help": "turns (from 1) at which a question puts a constraint to the test"},
+    )
+    temperature: float = _option(1.0, "sampling temperature")
+    max_new_tokens: int = _option(256, "tokens a reply at most")
+    instruction_as: Literal["system", "prefix"] = _option("system", "where the first turn states it")
+    dtype: str = _option("float32", "of the weights: float32, bfloat16 or float16")
+    batch_tokens: int = _option(16384, "tokens a batch when sampling")
+    seed: int = _option(0, "of all draws")
+
+    def __post_init__(self):
+        if not self.turns or min(self.turns) < 1:
+            raise ValueError(f"turns: found {self.turns}; expected turns counted from 1")
+        for name in ("num_dialogues", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: found {getattr(self, name)}; expected 1 or more")

@@ -1,0 +1,69 @@
+"""A chat model behind the two questions a dialogue asks: what are the next replies, and does a context still fit?"""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from accelerate import PartialState
+
+from chat_model.conversation import Message
+from chat_model.generation import sample
+from chat_model.loading import load_causal_lm, load_tokenizer
+from chat_model.template import render_prompt
+
+_SEEDS_A_TURN = 1_000_003  # more than there are batches in a turn, each of which has a seed of its own
+
+
+class ModelSampler:
+    """Samples `num_samples` replies to each context; call it as `gatt.dialogue.SampleReplies`.
+
+    Replies cut off at `max_new_tokens` are counted and, unless `keep_cut_off`, given back empty: as the last words of a
+    training conversation they would teach the model to stop in mid-sentence.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        num_samples: int = 1,
+        temperature: float = 1.0,
+        max_new_tokens: int = 256,
+        batch_tokens: int = 16384,
+        seed: int = 0,
+        keep_cut_off: bool = True,
+    ):
+        self.model, self.tokenizer, self.num_samples = model, tokenizer, num_samples
+        self.temperature, self.max_new_tokens = temperature, max_new_tokens
+        self.batch_tokens, self.seed, self.keep_cut_off = batch_tokens, seed, keep_cut_off
+        self.num_cut_off = 0
+
+    @classmethod
+    def from_checkpoint(cls, name_or_path: str, dtype: str = "float32", **settings: Any) -> Self:
+        """Load the model and its tokenizer onto this process's device. Raises InputError when either is missing."""
+        tokenizer = load_tokenizer(name_or_path)
+        model = load_causal_lm(name_or_path, tokenizer, dtype=dtype).to(PartialState().device)
+        return cls(model, tokenizer, **settings)
+
+    def __call__(self, contexts: Sequence[Sequence[Message]]) -> list[str]:
+        """Return the replies, j of context i at ``i * num_samples + j``. The contexts are all at the same turn."""
+        turn = sum(message.role == "user" for message in contexts[0])
+        samples = sample(
+            self.model,
+            self.tokenizer,
+            contexts,
+            num_samples=self.num_samples,
+            temperature=self.temperature,
+            max_new_tokens=self.max_new_tokens,
+            batch_tokens=self.batch_tokens,
+            seed=self.seed + turn * _SEEDS_A_TURN,
+            description=f"turn {turn}",
+        )
+        cut_off = [reason == "length" for reason in samples.finish_reasons]
+        self.num_cut_off += sum(cut_off)
+        dropped = [cut and not self.keep_cut_off for cut in cut_off]
+        return ["" if drop else text for drop, text in zip(dropped, samples.texts, strict=True)]
+
+    def fits(self, messages: Sequence[Message]) -> bool:
+        """Return whether a reply of `max_new_tokens` still has room after `messages` in the model's context."""
+        bound = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return bound is None or len(render_prompt(self.tokenizer, messages)) + self.max_new_tokens <= bound

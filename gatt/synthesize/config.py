@@ -1,0 +1,35 @@
+"""What `gatt.synthesize` can be told."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+def _option(default, text: str):
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class SynthesisConfig:
+    """One field a choice; the paper's where it names one (A.3.5)."""
+
+    model_name_or_path: str = field(metadata={"help": "the newest RLHF model: samples the assistant turns"})
+    dialogues: str = field(metadata={"help": "conversations whose user turns are asked: a file, a folder or a hub id"})
+    constraints: str = field(metadata={"help": "YAML list of constraints"})
+    combinations: str = field(metadata={"help": "rows of constraints that hold together"})
+    output_dir: str = _option("", "receives conversations.jsonl, transcripts.jsonl and run.json")
+    reward_model: str | None = _option(None, "picks among the replies that follow the instruction; none: the first")
+    num_dialogues: int = _option(1000, "dialogues to sample")
+    max_turns: int = _option(20, "questions a dialogue at most")
+    prefixes_per_dialogue: int = _option(4, "training conversations a dialogue: prefixes that end at different turns")
+    num_samples: int = _option(4, "replies sampled a turn, of which the best is kept (K)")
+    temperature: float = _option(1.0, "sampling temperature")
+    max_new_tokens: int = _option(256, "tokens a reply at most; a reply cut off there is never kept")
+    instruction_as: Literal["system", "prefix"] = _option("system", "where training states it, in the first turn only")
+    dtype: str = _option("float32", "of the weights: float32, bfloat16 or float16")
+    batch_tokens: int = _option(16384, "tokens a batch when sampling and scoring")
+    seed: int = _option(0, "of all draws")
+
+    def __post_init__(self):
+        for name in ("num_dialogues", "max_turns", "prefixes_per_dialogue", "num_samples", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: found {getattr(self, name)}; expected 1 or more")

@@ -1,0 +1,43 @@
+"""Sampled dialogues -> training conversations: the instruction in the first turn only, the loss on the last reply only.
+
+The earlier replies were sampled under an instruction that stood on every turn; now it stands far above them, so their
+loss is zero (section 3.3). One dialogue of n turns yields several prefixes, each ending with the reply that trains.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from chat_model.conversation import Message, to_dicts
+from gatt.dialogue import Dialogue, InstructionAs, context
+
+
+def usable_turns(dialogue: Dialogue) -> list[int]:
+    """Return the turns (from 1) whose reply was checked and follows; all of them where nothing can be checked."""
+    unchecked = not dialogue.plan.combination.has_checker
+    return [turn for turn, reply in enumerate(dialogue.replies, 1) if reply.follows or unchecked]
+
+
+def draw_turns(usable: Sequence[Sequence[int]], num_turns: int, rng: random.Random) -> list[list[int]]:
+    """Draw up to `num_turns` distinct turns from each of `usable` so that, over all, turns occur as evenly as possible.
+
+    Dialogues with the fewest turns choose first; each takes the turns that are rarest so far, ties at random.
+    """
+    occurred: Counter[int] = Counter()
+    drawn: list[list[int]] = [[] for _ in usable]
+    for index in sorted(range(len(usable)), key=lambda index: len(usable[index])):
+        shuffled = rng.sample(usable[index], len(usable[index]))
+        drawn[index] = sorted(sorted(shuffled, key=occurred.__getitem__)[:num_turns])
+        occurred.update(drawn[index])
+    return drawn
+
+
+def training_row(dialogue: Dialogue, turn: int, instruction_as: InstructionAs) -> dict[str, Any]:
+    """Return the conversation that ends with the reply of `turn` (from 1), which alone trains, and its provenance."""
+    *earlier, last = dialogue.replies[:turn]
+    before = context(dialogue.plan, [reply.text for reply in earlier], instruction_as)
+    untrained = [replace(message, train=False) if message.role == "assistant" else message for message in before]
+    messages = to_dicts([*untrained, Message("assistant", last.text, train=True)])
+    return {"messages": messages, **dialogue.provenance(), "turn": turn, "score": last.score}

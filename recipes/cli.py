@@ -1,0 +1,158 @@
+"""The `rounds` command: run a recipe, see how far a run is, look at what a model is trained on.
+
+Nothing heavy is imported before a command needs it, so that `rounds --help` answers at once.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from chat_model.errors import InputError
+from recipes.step import StepFailed
+
+QUICKSTART = "quickstart"
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+main = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="The Llama 2-Chat recipe, in rounds. Start with: [bold]rounds quickstart[/bold]",
+    rich_markup_mode="rich",
+)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replace a variable of the recipe (data=rows.jsonl) or a field of a stage's YAML "
+        "(ppo.learning_rate=1e-5). May be given several times.",
+    ),
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write to. Default: runs/<recipe name>.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rounds {importlib.metadata.version('rlhf-rounds')}")
+        raise typer.Exit
+
+
+@main.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@main.command()
+def quickstart(output: Output = None, settings: Settings = None) -> None:
+    """Run the whole recipe on a small world: about ten minutes on two CPU cores.
+
+    Example: rounds quickstart --output runs/first
+    """
+    with _plain_errors():
+        _run(QUICKSTART, output, settings)
+
+
+@main.command()
+def run(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE_FOLDER", help="A recipe folder, or a packaged one's name.")],
+    output: Output = None,
+    settings: Settings = None,
+) -> None:
+    """Run a recipe. The same command continues a run that was stopped, and reruns what a changed YAML touches.
+
+    Example: rounds run recipes/hh_rlhf --set data=harmless.jsonl.gz --set model=Qwen/Qwen3-0.6B
+    """
+    with _plain_errors():
+        _run(recipe, output, settings)
+
+
+@main.command()
+def status(root: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a run.")]) -> None:
+    """Show which steps of a run are done, and why the others would run.
+
+    Example: rounds status runs/quickstart
+    """
+    from recipes.ledger import status as states_of
+
+    with _plain_errors():
+        table = Table("step", "state", "seconds", "why")
+        colours = {"done": "green", "stale": "yellow", "missing": "dim"}
+        for each in states_of(root.resolve()):
+            seconds = "" if each.seconds is None else f"{each.seconds:.0f}"
+            table.add_row(each.step.name, Text(each.state, colours[each.state]), seconds, Text(each.why))
+        Console().print(table)
+
+
+@main.command()
+def mask(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of conversations.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Whose tokenizer: a hub id or a folder.")],
+    row: Annotated[int, typer.Option("--row", help="Which conversation, from 0.")] = 0,
+) -> None:
+    """Print a conversation with the tokens that a model is trained on in colour.
+
+    Example: rounds mask demonstrations.jsonl --model runs/quickstart/sft --row 3
+    """
+    from chat_model.mask_viewer import show_mask
+
+    with _plain_errors():
+        show_mask(str(file), model, row)
+
+
+def _run(name: str, output: Path | None, settings: list[str] | None) -> None:
+    from recipes.ledger import run as run_recipe
+    from recipes.recipe import read_recipe
+
+    recipe = read_recipe(name, output, settings or [])
+    run_recipe(recipe)
+    _conclude(recipe.root)
+
+
+def _conclude(root: Path) -> None:
+    """Write `results.json` and the report, and print the one's tables and the other's path."""
+    from recipes.report.page import write_report
+    from recipes.result_tables import result_tables
+    from recipes.results import write_results
+
+    results = json.loads(write_results(root).read_text(encoding="utf-8"))
+    console = Console()
+    for table in result_tables(results):
+        console.print(table)
+    print(f"report: {write_report(root)}")
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn a user's mistake, a failed step and Ctrl-C into a line on standard error and an exit code."""
+    try:
+        yield
+    except InputError as error:
+        raise _exit(str(error), EXIT_BAD_INPUT) from None
+    except KeyboardInterrupt:
+        raise _exit("stopped; the same command continues from here", EXIT_INTERRUPTED) from None
+    except StepFailed as error:
+        raise _exit(str(error), EXIT_FAILED) from None
+
+
+def _exit(message: str, code: int) -> typer.Exit:
+    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Start one step: in this process, or through `accelerate launch` when the recipe names a launch config.
+
+In this process the libraries are imported once for the whole chain, which on a CPU is most of a short recipe's time;
+what one stage leaves behind in them is cleared before the next.
+"""
+
+import codecs
+import contextlib
+import gc
+import importlib
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from chat_model.errors import InputError
+from chat_model.rows import write_whole
+from recipes.progress import StageOutput
+from recipes.recipe import Recipe
+from recipes.step import Step, StepFailed
+
+_SECONDS_TO_END = 10  # a launched stage may take this long to end after SIGTERM
+_TAIL_LINES = 15
+# The last line of a traceback, but for those by which a launcher reports that its worker failed.
+_ERROR = re.compile(r"^(?!\S*(?:CalledProcess|ChildFailed)Error)[\w.]+(?:Error|Exception|Exit)\b.*$", re.MULTILINE)
+_USER_ERROR = re.compile(r"^error: (.+)$", re.MULTILINE)  # what chat_model.stage.run_as_command prints
+
+
+def check_module(step: Step) -> None:
+    """Raise InputError unless the step's module is a package that can be run (nothing heavy is imported)."""
+    try:
+        found = importlib.util.find_spec(f"{step.module}.__main__")
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise InputError(f"step '{step.name}': module '{step.module}' is no stage; expected a package with __main__.py")
+
+
+def launch(step: Step, recipe: Recipe, output: StageOutput, lock: int) -> None:
+    """Run `step` to its end, with what it prints going to ``logs/<step>.log`` under the output root.
+
+    Args:
+        lock: descriptor of the output root's lock, which a launched process holds on to should this one be killed.
+
+    Raises:
+        InputError: the stage refused its input; the message is its own, with the step's name before it.
+        StepFailed: any other error; what it was stands in the message, all of it in the log.
+    """
+    config = _write_config(step, recipe.root)
+    log = recipe.root / "logs" / f"{step.name}.log"
+    with output.to(log):
+        if recipe.accelerate is None:
+            _run_here(step, config, output, log)
+        else:
+            _run_launched(step, config, recipe.accelerate, output, log, lock)
+
+
+def _write_config(step: Step, root: Path) -> Path:
+    path = root / "configs" / f"{step.name}.yaml"
+    content = {**step.arguments, "output_dir": str(step.output)}
+    with write_whole(path) as beside:
+        beside.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def _run_here(step: Step, config: Path, output: StageOutput, log: Path) -> None:
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), _cleared_after():
+            importlib.import_module(f"{step.module}.__main__").main(["--config", str(config)])
+    except InputError as error:
+        raise InputError(f"step '{step.name}': {error}") from error
+    except (Exception, SystemExit) as error:
+        output.write(traceback.format_exc())
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise StepFailed(f"step '{step.name}' failed: {reason} (log: {log})") from error
+
+
+@contextlib.contextmanager
+def _cleared_after() -> Iterator[None]:
+    """Leave no accelerator state, no `ACCELERATE_…` variable and no unreachable model to the next stage."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
+            os.environ.pop(name)
+        os.environ.update({name: value for name, value in before.items() if name.startswith("ACCELERATE_")})
+        if "accelerate" in sys.modules:
+            _reset_accelerate()
+        gc.collect()
+        if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+            sys.modules["torch"].cuda.empty_cache()
+
+
+def _reset_accelerate() -> None:
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+def _run_launched(step: Step, config: Path, launch_config: Path, output: StageOutput, log: Path, lock: int) -> None:
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch_config)]
+    with subprocess.Popen(
+        [*launcher, "-m", step.module, "--config", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # so that ending it ends its workers
+        pass_fds=(lock,),
+    ) as child:
+        try:
+            printed = _copy(child, output)
+        except BaseException:
+            _end(child)
+            raise
+    if child.returncode:
+        if refused := _USER_ERROR.search(printed):
+            raise InputError(f"step '{step.name}': {refused[1]}")
+        tail = "\n".join(printed.splitlines()[-_TAIL_LINES:])
+        reason = (_ERROR.findall(printed) or [f"exit code {child.returncode}"])[-1]
+        raise StepFailed(f"step '{step.name}' failed: {reason} (log: {log})\n{tail}")
+
+
+def _copy(child: subprocess.Popen, output: StageOutput) -> str:
+    """Pass on what `child` prints until it ends; returns the last 100,000 characters or so."""
+    assert child.stdout is not None
+    decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+    printed = ""
+    while chunk := child.stdout.read1(65536):  # type: ignore[attr-defined]
+        text = decode(chunk)
+        output.write(text)
+        printed = (printed + text)[-100_000:]
+    child.wait()
+    return printed
+
+
+def _end(child: subprocess.Popen) -> None:
+    """End a launched stage and its workers, kindly first."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_SECONDS_TO_END)

@@ -1,0 +1,141 @@
+"""`report.html`: everything a run measured on one self-contained page, in the order of the paper's own evaluation.
+
+The page needs no network and no script. Text from models and datasets is data: the template escapes it, every time.
+A part whose steps a recipe does not have, or has not finished, is left out.
+"""
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from chat_model.rows import write_whole
+from recipes.bars import Bar, hold_against_bars
+from recipes.report import charts
+from recipes.report.samples import Sample, most_changed
+from recipes.results import FinishedStep, gather, read_steps
+
+REPORT_FILE = "report.html"
+NUM_SAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One chart and the sentence that says how to read it."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what the pictures under it are about, and the pictures."""
+
+    title: str
+    text: str
+    pictures: list[Picture]
+
+
+def write_report(root: str | Path) -> Path:
+    """Write ``report.html`` into the run's folder `root` from what its finished steps left there; return its path."""
+    root = Path(root)
+    steps = read_steps(root)
+    path = root / REPORT_FILE
+    with write_whole(path) as beside:
+        beside.write_text(_render(_recipe_name(root), steps), encoding="utf-8")
+    return path
+
+
+def _recipe_name(root: Path) -> str | None:
+    path = root / "recipe.json"
+    return json.loads(path.read_text(encoding="utf-8")).get("name") if path.is_file() else None
+
+
+def _render(recipe: str | None, steps: dict[str, FinishedStep]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("recipes.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    results = gather(steps)
+    evaluation = steps.get("evaluation")
+    bars: list[Bar] = hold_against_bars(results) if recipe == "quickstart" else []
+    samples: list[Sample] = most_changed(evaluation.rows("responses.jsonl"), NUM_SAMPLES) if evaluation else []
+    return environment.get_template("template.html").render(
+        recipe=recipe or "a recipe",
+        command="rounds quickstart" if recipe == "quickstart" else f"rounds run {recipe or 'RECIPE_FOLDER'}",
+        results=results,
+        bars=bars,
+        columns=_columns(results["stages"]),
+        sections=[section for section in _sections(steps) if section.pictures],
+        samples=samples,
+        steps=list(steps.values()),
+        provenance=_provenance(steps),
+    )
+
+
+def _columns(stages: dict[str, dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(column for scores in stages.values() for column in scores))
+
+
+def _provenance(steps: dict[str, FinishedStep]) -> dict[str, str]:
+    """Return what one needs to run the same again: seeds, versions, machine and dates."""
+    runs = [step.run for step in steps.values()]
+    seeds = dict.fromkeys(str(run["config"]["seed"]) for run in runs if "seed" in run.get("config", {}))
+    versions = {package: version for run in runs for package, version in run.get("versions", {}).items()}
+    finished = sorted(run["finished"] for run in runs if run.get("finished"))
+    facts = {
+        "seed": ", ".join(seeds),
+        "versions": ", ".join(f"{package} {version}" for package, version in versions.items()),
+        "report written on": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        "finished": finished[-1] if finished else "",
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _sections(steps: dict[str, FinishedStep]) -> list[Section]:
+    return [
+        _section(
+            "Round by round",
+            "Every checkpoint on held-out prompts, scored by the recipe's own judge, which takes no part in training.",
+            (charts.scores_by_round(steps), "Higher is better, except for unsafe answers."),
+            (charts.win_rates(steps), "Share of held-out prompts won, with 95 % intervals; dotted: a draw."),
+        ),
+        _section(
+            "Reward models",
+            "Held-out pairs ranked as the annotator ranked them. It should be easiest where the answers differ most.",
+            (
+                charts.accuracy_by_rating(steps),
+                "Newest models, own domain, with 95 % intervals; dotted: chance.",
+            ),
+        ),
+        _section(
+            "Rejection sampling",
+            "The gap between the best and the median of N samples is the gain to be had.",
+            *((svg, f"{name}: reward against samples a prompt.") for name, svg in charts.best_of_n(steps)),
+        ),
+        *(_ppo_section(step) for step in steps.values() if step.kind == "ppo"),
+        _section(
+            "Ghost attention",
+            "An instruction given in the first turn only, asked for at later turns of held-out dialogues.",
+            (charts.adherence_by_turn(steps), "Share of replies that follow it; bands are 95 % intervals."),
+        ),
+        _section("Time", "Where the seconds went.", (charts.seconds_by_step(steps), "Seconds of each finished step.")),
+    ]
+
+
+def _ppo_section(step: FinishedStep) -> Section:
+    rows = step.rows("metrics.jsonl")
+    return _section(
+        f"PPO · {step.name}",
+        "What the policy was rewarded for, what it paid in distance from its start, and whether length ran away.",
+        *((svg, caption) for caption, svg in charts.ppo_curves(rows)),
+        (charts.kl_against_reward(rows), "KL against reward, iteration by iteration, pale at the start."),
+    )
+
+
+def _section(title: str, text: str, *pictures: tuple[Markup | None, str]) -> Section:
+    return Section(title, text, [Picture(svg, caption) for svg, caption in pictures if svg is not None])

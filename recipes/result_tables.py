@@ -1,0 +1,58 @@
+"""The tables that a finished run ends with in the terminal: what `results.json` says, in brief."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+_STAGE_COLUMNS = ("helpfulness", "safety", "unsafe")
+
+
+def result_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Return a table for each part of `results` (the content of `results.json`) that holds anything."""
+    tables = [
+        _stages(results.get("stages") or {}),
+        _reward_models(results.get("reward_models") or {}),
+        _adherence(results.get("gatt") or {}),
+    ]
+    return [table for table in tables if table.row_count]
+
+
+def _stages(stages: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = _table("Checkpoints on held-out prompts", "stage", *_STAGE_COLUMNS, "win rate")
+    for name, scores in stages.items():
+        wins = [f"{value:.0%} over {key[12:]}" for key, value in scores.items() if key.startswith("win_rate_vs_")]
+        table.add_row(name, *(_points(scores.get(column)) for column in _STAGE_COLUMNS), ", ".join(wins) or "–")
+    return table
+
+
+def _reward_models(models: Mapping[str, Mapping[str, Any]]) -> Table:
+    ratings = list(dict.fromkeys(rating for model in models.values() for rating in model["accuracy"]))
+    table = _table("Reward model accuracy by rating", "model", *(rating.replace("_", " ") for rating in ratings))
+    for name, model in models.items() if ratings else ():
+        table.add_row(name, *(_share(model["accuracy"].get(rating)) for rating in ratings))
+    return table
+
+
+def _adherence(gatt: Mapping[str, Any]) -> Table:
+    table = _table("Adherence to the first instruction", "model", *(f"turn {turn}" for turn in gatt.get("turns", ())))
+    for label, shares in gatt.items():
+        if label != "turns":
+            table.add_row(label, *map(_share, shares))
+    return table
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"

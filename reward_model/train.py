@@ -1,0 +1,104 @@
+"""Train one reward model, measure it on held-out prompts, and prove the saved checkpoint (section 3.2.2).
+
+It starts from a chat checkpoint, which knows what the policy knows; the LM head is replaced by a scalar one. What is
+left in the output folder is a plain one-label `AutoModelForSequenceClassification`, LoRA merged in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from trl import ModelConfig, RewardConfig, get_peft_config
+
+from chat_model.conversation import PreferencePair
+from chat_model.errors import InputError
+from chat_model.loading import load_scalar_model, load_tokenizer
+from chat_model.stage import StageRun
+from chat_model.training import MetricsLog, finish, resume_from
+from reward_model.arguments import RewardModelArguments
+from reward_model.data import encode_pairs
+from reward_model.evaluate import evaluate
+from reward_model.scoring import RewardScorer
+from reward_model.selection import select_pairs
+from reward_model.trainer import MarginRewardTrainer
+
+_NUM_PROBES = 16
+_TOLERANCE = {torch.float32: 1e-4}  # of a score that was saved and loaded again
+_LOW_PRECISION_TOLERANCE = 5e-2
+
+
+def train(run: StageRun, arguments: RewardModelArguments, config: RewardConfig, model_config: ModelConfig) -> None:
+    """Leave a trained, evaluated and reloaded reward model in `run.folder`; accuracies go to `run.json`.
+
+    Raises:
+        InputError: a mistake in the configuration or the data.
+        RuntimeError: the saved checkpoint scores differently from the trained model.
+    """
+    train_pairs, test_pairs = select_pairs(run, arguments, config.seed)
+    tokenizer, model = _load(config, model_config)
+    rows = encode_pairs(train_pairs, tokenizer, arguments.margin, config.max_length, arguments.on_too_long)
+    run.count(dropped_too_long=len(train_pairs) - len(rows), trained_on=len(rows))
+    trainer = MarginRewardTrainer(
+        model=model,
+        args=config,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        # For any other task type PEFT would leave the new head untrained and unsaved; TRL's default is CAUSAL_LM.
+        peft_config=get_peft_config(replace(model_config, lora_task_type="SEQ_CLS")),
+        callbacks=[MetricsLog(run)],
+        safety_loss_weight=arguments.safety_loss_weight,
+    )
+    result = trainer.train(resume_from_checkpoint=resume_from(run))
+    scorer = RewardScorer(_save(trainer, run), tokenizer, arguments.score_batch_tokens)
+    check_reload(run, scorer, test_pairs[:_NUM_PROBES])
+    run.record(**evaluate(test_pairs, scorer, arguments.domain), train_loss=result.training_loss)
+
+
+def _load(config: RewardConfig, model_config: ModelConfig) -> tuple[Any, Any]:
+    name = model_config.model_name_or_path
+    if not name:
+        raise InputError("model_name_or_path is missing; expected the chat checkpoint to start from")
+    if model_config.load_in_4bit or model_config.load_in_8bit:
+        raise InputError(
+            "load_in_4bit, load_in_8bit: a quantized base cannot take the adapter in; use LoRA without them"
+        )
+    tokenizer = load_tokenizer(name, trust_remote_code=config.trust_remote_code)
+    model = load_scalar_model(
+        name,
+        tokenizer,
+        dtype=model_config.dtype,
+        attn_implementation=model_config.attn_implementation,
+        trust_remote_code=config.trust_remote_code,
+    )
+    return tokenizer, model
+
+
+def _save(trainer: MarginRewardTrainer, run: StageRun) -> Any:
+    """Save the model and return it plain; a LoRA adapter goes to `adapter/` and is merged into its base."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "merge_and_unload"):
+        if run.is_main:
+            model.save_pretrained(run.folder / "adapter")
+        trainer.model = trainer.model_wrapped = model = model.merge_and_unload()
+    finish(run, trainer)
+    trainer.accelerator.wait_for_everyone()
+    return model
+
+
+def check_reload(run: StageRun, scorer: RewardScorer, probes: Sequence[PreferencePair]) -> None:
+    """Load the saved checkpoint and compare its scores on `probes`: a head that was not saved shows here.
+
+    Raises:
+        RuntimeError: the scores differ, or are no numbers.
+    """
+    texts = [pair.prompt + answer for pair in probes for answer in (pair.chosen, pair.rejected)]
+    trained, model = scorer.score(texts), scorer.model
+    if not run.is_main:
+        return
+    dtype = str(model.dtype).removeprefix("torch.")
+    reloaded = RewardScorer.from_checkpoint(run.folder, scorer.batch_tokens, dtype, model.device).score(texts)
+    tolerance = _TOLERANCE.get(model.dtype, _LOW_PRECISION_TOLERANCE)
+    if not torch.allclose(trained, reloaded, rtol=tolerance, atol=tolerance):
+        difference = (trained - reloaded).abs().max().item()
+        raise RuntimeError(f"{run.folder}: the reloaded reward model scores differently, by up to {difference}")

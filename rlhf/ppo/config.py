@@ -1,0 +1,82 @@
+"""The configuration of a PPO stage; defaults are those of the paper's 7B model (section 3.2.3)."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from chat_model.errors import InputError
+
+
+def _option(default, text: str):
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class PPOConfig:
+    """What `python -m rlhf.ppo` can be told."""
+
+    output_dir: str = _option("", "Folder for the trained policy, its tokenizer and metrics.jsonl.")
+    model_name_or_path: str = _option("", "The policy to start from: a chat checkpoint (hub id or folder).")
+    reference_model: str | None = _option(None, "The frozen pi_0 of the KL penalty; the starting policy by default.")
+    helpfulness_reward_model: str = _option("", "Helpfulness reward model; the critic starts from it too.")
+    safety_reward_model: str = _option("", "Safety reward model, calibrated: sigma(score) is read as P(safe).")
+    prompts: str = _option("", "Rows with `prompt` and `is_safety`: a file, a folder or a hub id.")
+    seed: int = _option(0, "Seed of the prompt order and of sampling.")
+    frozen_dtype: Literal["float32", "bfloat16"] = _option(
+        "float32", "Precision of the reference and the reward models; trained weights are float32, as 1e-6 steps need."
+    )
+    attn_implementation: str | None = _option(None, "Attention of the policy, critic and reference; default: sdpa.")
+    gradient_checkpointing: bool = _option(False, "Recompute layers in the backward pass to save memory.")
+
+    num_iterations: int = _option(200, "Iterations: rollout of one batch, then its mini-batches (paper: 200-400).")
+    batch_size: int = _option(512, "Prompts an iteration, over all processes.")
+    mini_batch_size: int = _option(64, "Responses a gradient step, over all processes.")
+    num_epochs: int = _option(1, "Passes over a batch's mini-batches (paper: 1).")
+    sample_batch_tokens: int = _option(32768, "Padded tokens, new ones included, that are sampled at once.")
+    micro_batch_tokens: int = _option(16384, "Padded tokens that a process holds in one forward and backward pass.")
+    temperature: float = _option(1.0, "Sampling temperature; every log-probability is taken at it.")
+    max_new_tokens: int = _option(512, "Tokens after which a response is cut off.")
+    max_prompt_tokens: int | None = _option(None, "Longer prompts are left out and counted; default: what fits.")
+
+    learning_rate: float = _option(1e-6, "Constant learning rate of the policy.")
+    critic_learning_rate: float = _option(1e-6, "Constant learning rate of the critic.")
+    critic_warmup_iterations: int = _option(2, "First iterations, in which only the critic learns.")
+    weight_decay: float = _option(0.1, "AdamW's decay of matrices; norms and biases do not decay.")
+    adam_beta1: float = _option(0.9, "AdamW's decay of the mean gradient.")
+    adam_beta2: float = _option(0.95, "AdamW's decay of the mean squared gradient.")
+    adam_epsilon: float = _option(1e-5, "AdamW's epsilon.")
+    max_grad_norm: float = _option(1.0, "Gradient norm bound, for the policy and for the critic each.")
+
+    clip_range: float = _option(0.2, "PPO's clip of the policy ratio.")
+    value_clip_range: float | None = _option(0.2, "Clip of the value's move within an iteration; null: none.")
+    kl_coefficient: float = _option(0.01, "beta, reward per nat (paper: 0.01 at 7B and 13B, 0.005 above).")
+    gamma: float = _option(1.0, "Discount per token.")
+    gae_lambda: float = _option(0.95, "Lambda of generalised advantage estimation.")
+    whiten_advantages: bool = _option(True, "Whiten advantages over the global batch.")
+    safety_threshold: float = _option(0.15, "P(safe) below which the safety score replaces the helpfulness score.")
+    missing_stop_penalty: float = _option(0.0, "Taken off the whitened score of a response cut off at the bound.")
+
+    save_every: int = _option(20, "Iterations between checkpoints from which a killed run continues; 0: none.")
+
+
+_REQUIRED = ("model_name_or_path", "helpfulness_reward_model", "safety_reward_model", "prompts")
+_POSITIVE = (
+    *("num_iterations", "batch_size", "mini_batch_size", "num_epochs", "sample_batch_tokens", "micro_batch_tokens"),
+    *("temperature", "max_new_tokens", "max_grad_norm", "clip_range"),
+)
+
+
+def check_config(config: PPOConfig, num_processes: int) -> None:
+    """Raise InputError, naming the field, for values that no run could honour."""
+    for name in _REQUIRED:
+        if not getattr(config, name):
+            raise InputError(f"{name}: is missing; expected a path or a hub id")
+    for name in _POSITIVE:
+        if getattr(config, name) <= 0:
+            raise InputError(f"{name}: found {getattr(config, name)}; expected a positive number")
+    if not 0 < config.safety_threshold < 1:
+        raise InputError(f"safety_threshold: found {config.safety_threshold}; expected a probability between 0 and 1")
+    if config.batch_size % config.mini_batch_size:
+        raise InputError(f"batch_size: found {config.batch_size}; expected a multiple of {config.mini_batch_size=!s}")
+    if config.mini_batch_size % num_processes:
+        found = f"found {config.mini_batch_size} on {num_processes} processes"
+        raise InputError(f"mini_batch_size: {found}; expected a multiple of the number of processes")

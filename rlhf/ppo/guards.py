@@ -1,0 +1,82 @@
+"""What must hold in a PPO run, checked at start-up and while it runs; a broken premise stops it, in words.
+
+Each guard stands for a fault that users of public toolkits met and that otherwise trains on silently: dropout or a
+temperature that makes the first ratio differ from 1, logits that are made otherwise than we assume, scores of NaN.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from chat_model.log_probs import response_log_probs
+from rlhf.ppo.models import has_dropout
+
+_RATIO_TOLERANCE = 1e-3  # mean distance of the ratio from 1 in fp32
+_RATIO_TOLERANCE_LOW_PRECISION = 2e-2  # in bf16, where a batch of another width rounds otherwise
+_LOG_PROB_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}  # nats
+
+
+class TrainingFault(RuntimeError):
+    """A premise of PPO broke; the message says which, where, and what usually causes it."""
+
+
+def check_no_dropout(module: nn.Module) -> None:
+    """Raise TrainingFault if any dropout is on."""
+    if has_dropout(module):
+        raise TrainingFault("dropout is on in the policy or critic; log-probabilities would differ from call to call")
+
+
+@torch.no_grad()
+def check_log_probs(policy: Any, token_ids: list[int]) -> None:
+    """Raise TrainingFault unless our log-probabilities of `token_ids` equal those of the model's own logits.
+
+    Args:
+        policy: a causal language model that is not sharded.
+        token_ids: any text, of two tokens or more.
+    """
+    row = torch.tensor([token_ids], device=next(policy.parameters()).device)
+    counts = torch.ones_like(row, dtype=torch.bool)
+    ours, _ = response_log_probs(policy, row, counts, counts)
+    logits = policy(input_ids=row, use_cache=False).logits.float()
+    theirs = logits[:, :-1].log_softmax(dim=-1).gather(-1, row[:, 1:, None]).squeeze(-1)
+    difference = (ours[:, 1:] - theirs).abs().max().item()
+    if not difference <= _LOG_PROB_TOLERANCE[policy.dtype]:
+        raise TrainingFault(
+            f"log-probabilities differ by {difference:.3g} nats from those of the logits of {type(policy).__name__}: "
+            "it does more than multiply its last hidden states by its output embeddings"
+        )
+
+
+def check_first_ratio(mean_deviation: float, low_precision: bool, iteration: int) -> None:
+    """Raise TrainingFault unless the policy ratio is 1 before the first step on a batch.
+
+    Args:
+        mean_deviation: mean of |ratio - 1| over the tokens of the first mini-batch of all ranks.
+    """
+    tolerance = _RATIO_TOLERANCE_LOW_PRECISION if low_precision else _RATIO_TOLERANCE
+    if not mean_deviation <= tolerance:
+        raise TrainingFault(
+            f"iteration {iteration}: the policy ratio is off by {mean_deviation:.3g} on average before any step (bound "
+            f"{tolerance}); the log-probabilities of rollout and update disagree (dropout, temperature, positions)"
+        )
+
+
+def check_finite(iteration: int, **numbers: float) -> None:
+    """Raise TrainingFault if one of the named numbers is NaN or infinite; no step has been taken with it yet."""
+    broken = [f"{name} is {number}" for name, number in numbers.items() if not math.isfinite(number)]
+    if broken:
+        raise TrainingFault(f"iteration {iteration}: {', '.join(broken)}; stopped before the step")
+
+
+def check_scores(name: str, scores: Tensor, texts: list[str], iteration: int) -> None:
+    """Raise TrainingFault if a reward model's score of a response is NaN or infinite, or a score is missing."""
+    if scores.shape != (len(texts),):
+        raise TrainingFault(f"the {name} scorer returned shape {tuple(scores.shape)}; expected ({len(texts)},)")
+    broken = (~scores.isfinite()).nonzero().flatten().tolist()
+    if broken:
+        raise TrainingFault(
+            f"iteration {iteration}: the {name} reward model scored {len(broken)} of {len(texts)} responses as NaN or "
+            f"infinite, first {texts[broken[0]][:80]!r}"
+        )

@@ -1,0 +1,181 @@
+"""Step 7: a batch's mini-batches, one gradient step each.
+
+The loss of a mini-batch is the sum over the tokens of all its micro-batches on all ranks, divided once by their number.
+So the gradient depends neither on how rows are split into micro-batches nor on how they are dealt to ranks.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from rlhf.ppo.guards import check_finite, check_first_ratio
+from rlhf.ppo.losses import clipped_tokens, policy_loss, policy_ratio, value_loss
+from rlhf.ppo.micro_batches import split_by_tokens
+from rlhf.ppo.rollout import Responses, Rollout
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """The numbers of step 7; see `PPOConfig` for what each means."""
+
+    mini_batch_size: int
+    num_epochs: int
+    micro_batch_tokens: int
+    temperature: float
+    clip_range: float
+    value_clip_range: float | None
+    max_grad_norm: float
+
+
+@dataclass
+class UpdateSums:
+    """Sums over the tokens of an update; this rank's, or after `reduced` those of all ranks."""
+
+    tokens: Tensor
+    policy_loss: Tensor
+    value_loss: Tensor
+    ratio: Tensor
+    ratio_deviation: Tensor
+    clipped: Tensor
+
+    @classmethod
+    def zeros(cls, device: torch.device) -> "UpdateSums":
+        return cls(*torch.zeros(len(fields(cls)), device=device))
+
+    def __add__(self, other: "UpdateSums") -> "UpdateSums":
+        return UpdateSums(*(torch.stack(self.as_list()) + torch.stack(other.as_list())))
+
+    def as_list(self) -> list[Tensor]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def reduced(self, accelerator: Accelerator) -> "UpdateSums":
+        return UpdateSums(*accelerator.reduce(torch.stack(self.as_list()), reduction="sum"))
+
+
+def update(
+    accelerator: Accelerator,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rollout: Rollout,
+    settings: UpdateSettings,
+    iteration: int,
+    critic_only: bool = False,
+) -> dict[str, float]:
+    """Take one step per mini-batch and return the update's metrics, means over tokens of all ranks.
+
+    Args:
+        module: `PolicyAndCritic`, prepared by `accelerator`.
+        critic_only: leave the policy as it is (critic warm-up).
+
+    Raises:
+        TrainingFault: the ratio is not 1 before the first step, or a gradient is not finite.
+    """
+    module.train()
+    total, norms = UpdateSums.zeros(accelerator.device), []
+    rows_of_rank = settings.mini_batch_size // accelerator.num_processes
+    for epoch in range(settings.num_epochs):
+        for start in range(0, rollout.num_rows, rows_of_rank):
+            rows = list(range(start, start + rows_of_rank))
+            sums = accumulate_gradients(accelerator, module, rollout, rows, settings, critic_only)
+            if epoch == start == 0:
+                deviation = (sums.ratio_deviation / sums.tokens).item()
+                check_first_ratio(deviation, accelerator.mixed_precision != "no", iteration)
+            norms.append(_step(accelerator, module, optimizer, settings.max_grad_norm, iteration, critic_only))
+            total = total + sums
+    return {**_means(total), **_mean_norms(norms)}
+
+
+def accumulate_gradients(
+    accelerator: Accelerator,
+    module: nn.Module,
+    rollout: Rollout,
+    rows: list[int],
+    settings: UpdateSettings,
+    critic_only: bool = False,
+) -> UpdateSums:
+    """Leave the gradient of one mini-batch in `module` and return sums over all ranks; `rows` are this rank's share."""
+    responses, measured = rollout.responses, rollout.measurements
+    num_tokens = accelerator.reduce(responses.response_mask[rows].sum(), reduction="sum")
+    micro_batches = list(iterate_micro_batches(accelerator, responses, rows, settings.micro_batch_tokens))
+    sums = UpdateSums.zeros(accelerator.device)
+    for number, cut in enumerate(micro_batches, 1):
+        mask = cut(responses.response_mask)
+        with _synchronized(accelerator, module, number == len(micro_batches)):
+            log_probs, _, values = module(
+                cut(responses.token_ids), cut(responses.attention_mask), mask, settings.temperature
+            )
+            old_log_probs, old_values = cut(measured.log_probs), cut(measured.values)
+            policy = policy_loss(log_probs, old_log_probs, cut(rollout.advantages), mask, settings.clip_range)
+            value = value_loss(values, old_values, cut(rollout.returns), mask, settings.value_clip_range)
+            # In a warm-up the policy's term stays, with weight 0: DDP waits for a gradient of every parameter.
+            loss = (policy * (0.0 if critic_only else 1.0) + value) / num_tokens
+            # DDP and FSDP average gradients over ranks; `loss` is divided by the tokens of all ranks already.
+            accelerator.backward(loss * accelerator.num_processes)
+        with torch.no_grad():
+            ratio = policy_ratio(log_probs, old_log_probs, mask)
+            deviation, clipped = (ratio - 1).abs().sum(), clipped_tokens(ratio, mask, settings.clip_range)
+            sums += UpdateSums(mask.sum(), policy.detach(), value.detach(), ratio[mask].sum(), deviation, clipped)
+    return sums.reduced(accelerator)
+
+
+class Cut:
+    """Some rows of a batch, up to the longest of them: turns a (B, T) tensor into one of a micro-batch."""
+
+    def __init__(self, rows: list[int], length: int):
+        self.rows = rows
+        self.length = length
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        return tensor[self.rows, : self.length]
+
+
+def iterate_micro_batches(
+    accelerator: Accelerator, responses: Responses, rows: list[int], token_budget: int
+) -> Iterator[Cut]:
+    """Yield the micro-batches of `rows`, as many on every rank."""
+    all_lengths = responses.lengths
+    lengths = [all_lengths[row] for row in rows]
+    needed = torch.tensor([len(split_by_tokens(lengths, token_budget))], device=accelerator.device)
+    for group in split_by_tokens(lengths, token_budget, at_least=int(accelerator.gather(needed).max())):
+        yield Cut([rows[index] for index in group], max(lengths[index] for index in group))
+
+
+def _synchronized(accelerator: Accelerator, module: nn.Module, is_last: bool) -> AbstractContextManager:
+    """Let gradients meet over ranks in the last backward pass of a mini-batch only."""
+    return nullcontext() if is_last else accelerator.no_sync(module)
+
+
+def _step(
+    accelerator: Accelerator,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    max_grad_norm: float,
+    iteration: int,
+    critic_only: bool,
+) -> dict[str, float]:
+    """Clip policy and critic each on its own, so that a large value gradient cannot stop the policy; step; clear."""
+    whole = accelerator.unwrap_model(module)
+    norms = {
+        f"{name}_grad_norm": float(accelerator.clip_grad_norm_(model.parameters(), max_grad_norm))
+        for name, model in (("policy", whole.policy), ("critic", whole.critic))
+    }
+    check_finite(iteration, **norms)
+    if critic_only:  # AdamW passes over parameters without a gradient: no decay, no moments, no step count
+        whole.policy.zero_grad(set_to_none=True)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norms
+
+
+def _means(sums: UpdateSums) -> dict[str, float]:
+    names = {"policy_loss": sums.policy_loss, "value_loss": sums.value_loss, "ratio": sums.ratio}
+    names["clip_fraction"] = sums.clipped
+    return {name: (total / sums.tokens).item() for name, total in names.items()}
+
+
+def _mean_norms(norms: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(norm[name] for norm in norms) / len(norms) for name in norms[0]}

@@ -1,0 +1,165 @@
+"""Both commands from their YAML to their output folders, with a random tiny Llama in place of a chat model."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from chat_model.conversation import Message
+from chat_model.errors import InputError
+from chat_model.loading import load_causal_lm
+from chat_model.rows import read_conversations, read_rows, write_rows
+from chat_model.tokenizer import train_tokenizer
+from gatt.evaluate.__main__ import main as evaluate
+from gatt.sampler import ModelSampler
+from gatt.synthesize.__main__ import main as synthesize
+
+TINY = "tiny:hidden_size=32,intermediate_size=64,num_hidden_layers=1,num_attention_heads=2,max_position_embeddings=700"
+FIGURES = ("napoleon", "cleopatra")
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory) -> Path:
+    """A random model whose answers are gibberish that ends after about 20 tokens."""
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = train_tokenizer(["who are you?"], vocab_size=280)
+    torch.manual_seed(0)
+    model = load_causal_lm(TINY, tokenizer)
+    head = model.lm_head.weight.data
+    head.zero_()
+    head[tokenizer.eos_token_id] = 0.1  # every token is as likely as any other, the end a little likelier or less
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def files(tmp_path, model_folder) -> dict[str, str]:
+    constraints = [
+        {"kind": "figure", "value": name, "verbose": [f"act as {name}."], "terse": f"figure: {name}."}
+        for name in FIGURES
+    ]
+    (tmp_path / "constraints.yaml").write_text(yaml.safe_dump(constraints))
+    for name in FIGURES:
+        write_rows(tmp_path / f"{name}.jsonl", [{"constraints": [{"kind": "figure", "value": name}]}])
+    message = {"user": "who are you?", "assistant": "a helper."}
+    messages = [{"role": role, "content": content} for _ in range(3) for role, content in message.items()]
+    write_rows(tmp_path / "dialogues.jsonl", [{"messages": messages}] * 2)
+    return {
+        "model_name_or_path": str(model_folder),
+        "dialogues": str(tmp_path / "dialogues.jsonl"),
+        "constraints": str(tmp_path / "constraints.yaml"),
+        "combinations": str(tmp_path / "napoleon.jsonl"),
+        "output_dir": str(tmp_path / "output"),
+    }
+
+
+def run(command, tmp_path, settings) -> Path:
+    (tmp_path / "stage.yaml").write_text(yaml.safe_dump(settings))
+    command(["--config", str(tmp_path / "stage.yaml")])
+    return Path(settings["output_dir"])
+
+
+def with_checker(files, name) -> None:
+    path = Path(files["constraints"])
+    path.write_text(yaml.safe_dump([{**row, "checker": name} for row in yaml.safe_load(path.read_text())]))
+
+
+def test_synthesis_writes_conversations_that_sft_can_read(tmp_path, files):
+    settings = {"num_dialogues": 6, "num_samples": 4, "max_new_tokens": 60, "prefixes_per_dialogue": 2, "max_turns": 3}
+    output = run(synthesize, tmp_path, {**files, **settings})
+    rows = [row for _, row in read_rows(output / "conversations.jsonl")]
+    for row, conversation in zip(rows, read_conversations(output / "conversations.jsonl"), strict=True):
+        trained = [message.train for message in conversation.messages if message.role == "assistant"]
+        assert trained == [False] * (row["turn"] - 1) + [True]
+        assert conversation.messages[0] == Message("system", row["instruction"])
+        assert row["instruction"] in ("act as napoleon.", "figure: napoleon.")
+    record = json.loads((output / "run.json").read_text())
+    counts = record["counts"]
+    assert counts["conversations_written"] == len(rows) == sum(record["metrics"]["conversations_by_turn"].values())
+    ended = ("dialogues_complete", "dialogues_lost", "dialogues_context_full")
+    assert sum(counts[name] for name in ended) == counts["dialogues_sampled"] == 6
+    assert counts["dialogues_read"] == 2
+
+
+def test_synthesis_is_the_same_for_a_seed(tmp_path, files):
+    settings = {**files, "num_dialogues": 3, "max_new_tokens": 60, "max_turns": 2}
+    texts = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        output = run(synthesize, tmp_path, {**settings, "seed": seed, "output_dir": str(tmp_path / name)})
+        texts.append((output / "conversations.jsonl").read_text())
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_model_that_never_follows_leaves_one_clear_line_and_no_folder(tmp_path, files):
+    with_checker(files, "toy_checkers.follows")
+    with pytest.raises(InputError, match="none of 3 dialogues held its instruction"):
+        run(synthesize, tmp_path, {**files, "num_dialogues": 3, "max_new_tokens": 20, "num_samples": 1})
+    assert not Path(files["output_dir"]).exists()
+
+
+def test_evaluation_records_adherence_by_turn(tmp_path, files):
+    with_checker(files, "toy_checkers.follows")
+    settings = {
+        "num_dialogues": 5,
+        "max_new_tokens": 10,
+        "turns": [1, 3],
+        "temperature": 0.0,
+        "instruction_as": "prefix",
+    }
+    output = run(evaluate, tmp_path, {**files, **settings})
+    turns = json.loads((output / "run.json").read_text())["metrics"]["turns"]
+    assert list(turns) == ["1", "3"]
+    assert turns["3"] == pytest.approx({"adherence": 0.0, "count": 5, "low": 0.0, "high": 0.4345}, abs=1e-4)
+    (_, first), *rest = read_rows(output / "dialogues.jsonl")
+    assert len(rest) == 4
+    assert first["messages"][0]["content"].endswith("napoleon. who are you?")
+    assert first["messages"][2]["content"] == "who are you?"
+    assert first["follows"] == [False] * 3
+
+
+def test_a_full_context_is_counted_and_the_turns_before_it_measured(tmp_path, files):
+    with_checker(files, "toy_checkers.follows")
+    settings = {"num_dialogues": 2, "max_new_tokens": 650, "turns": [1, 3], "temperature": 0.0}
+    output = run(evaluate, tmp_path, {**files, **settings})
+    record = json.loads((output / "run.json").read_text())
+    assert list(record["metrics"]["turns"]) == ["1"]
+    assert record["counts"]["dialogues_context_full"] == 2
+
+
+def test_combinations_seen_in_training_are_refused(tmp_path, files):
+    with_checker(files, "toy_checkers.follows")
+    with pytest.raises(InputError, match="also occur in training"):
+        run(evaluate, tmp_path, {**files, "training_combinations": files["combinations"]})
+    other = str(tmp_path / "cleopatra.jsonl")
+    settings = {"training_combinations": other, "num_dialogues": 1, "turns": [1], "max_new_tokens": 5}
+    assert (run(evaluate, tmp_path, {**files, **settings}) / "run.json").exists()
+
+
+def test_adherence_cannot_be_measured_without_a_checker(tmp_path, files):
+    with pytest.raises(InputError, match="figure 'napoleon': no checker"):
+        run(evaluate, tmp_path, files)
+
+
+@pytest.mark.parametrize("setting", [{"turns": [0, 2]}, {"num_dialogues": 0}, {"temprature": 1.0}])
+def test_bad_settings_are_refused(tmp_path, files, setting):
+    with pytest.raises(InputError, match=next(iter(setting))):
+        run(evaluate, tmp_path, {**files, **setting})
+
+
+def test_replies_cut_off_are_counted_and_dropped_when_asked(model_folder):
+    contexts = [[Message("user", "who are you?")]] * 40
+    for keep in (True, False):
+        sampler = ModelSampler.from_checkpoint(str(model_folder), max_new_tokens=5, keep_cut_off=keep, seed=3)
+        texts = sampler(contexts)
+        assert len(texts) == 40
+        assert sampler.num_cut_off > 0
+        assert keep or sum(text == "" for text in texts) >= sampler.num_cut_off
+
+
+def test_fits_leaves_room_for_the_reply(model_folder):
+    short = [Message("user", "who are you?")]
+    assert ModelSampler.from_checkpoint(str(model_folder), max_new_tokens=650).fits(short)
+    assert not ModelSampler.from_checkpoint(str(model_folder), max_new_tokens=695).fits(short)

@@ -1,0 +1,99 @@
+"""Pairs to token rows: what is rendered, refused and counted."""
+
+import math
+
+import pytest
+
+from chat_model.conversation import Message, PreferencePair
+from chat_model.errors import InputError
+from chat_model.rows import write_rows
+from chat_model.stage import StageRun
+from chat_model.template import render
+from reward_model.arguments import RewardModelArguments
+from reward_model.data import encode_pairs, fill_ratings
+from reward_model.selection import select_pairs
+
+
+def make_pair(question="what color is the fox?", rating="better", domain="helpfulness", answer="red", **labels):
+    good, bad = Message("assistant", answer), Message("assistant", "the owl")
+    return PreferencePair((Message("user", question),), (good,), (bad,), rating, domain, **labels)
+
+
+def test_row_holds_both_dialogues_margin_and_labels(tiny_tokenizer):
+    pair = make_pair(rating="slightly_better", chosen_safe=True)
+    row = encode_pairs([pair], tiny_tokenizer, "large", None)[0]
+    assert row["chosen_ids"] == render(tiny_tokenizer, pair.prompt + pair.chosen).token_ids
+    assert row["rejected_ids"] == render(tiny_tokenizer, pair.prompt + pair.rejected).token_ids
+    assert row["chosen_ids"][-1] == tiny_tokenizer.eos_token_id != tiny_tokenizer.pad_token_id
+    assert (row["margin"], row["chosen_safe"]) == (1.0, 1.0) and math.isnan(row["rejected_safe"])
+    assert row["length"] == max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+
+
+def test_too_long_is_dropped_whichever_answer_is_long_or_refused(tiny_tokenizer):
+    pairs = [make_pair(), make_pair(answer="red " * 60), make_pair()]
+    assert len(encode_pairs(pairs, tiny_tokenizer, "small", 60)) == 2
+    with pytest.raises(InputError, match="max_length: 1 of 3 pairs are over 60 tokens"):
+        encode_pairs(pairs, tiny_tokenizer, "small", 60, "error")
+    with pytest.raises(InputError, match="max_length: 3 of 3 pairs are over 5 tokens"):
+        encode_pairs(pairs, tiny_tokenizer, "small", 5)
+
+
+def test_unrated_pairs_are_refused_unless_a_rating_or_no_margin_is_given():
+    pairs = [make_pair(), make_pair(rating=None)]
+    with pytest.raises(InputError, match="margin: small: 1 of 2 pairs have no rating; set default_rating"):
+        fill_ratings(pairs, "small", None)
+    assert [pair.rating for pair in fill_ratings(pairs, "small", "slightly_better")] == ["better", "slightly_better"]
+    assert [pair.rating for pair in fill_ratings(pairs, "none", None)] == ["better", None]
+
+
+def test_selection_counts_every_pair(tmp_path):
+    pairs = [make_pair(f"question {i}", chosen_safe=True, rejected_safe=True) for i in range(60)]
+    pairs += [make_pair(f"danger {i}", "better", "safety") for i in range(40)]
+    pairs += [make_pair("bad", chosen_safe=False, rejected_safe=True)] * 3
+    files = [str(tmp_path / "one.jsonl"), str(tmp_path / "two.jsonl")]
+    write_rows(files[0], (pair.to_row() for pair in pairs[:50]))
+    write_rows(files[1], (pair.to_row() for pair in pairs[50:]))
+    run = StageRun(tmp_path)
+    arguments = RewardModelArguments(files, domain="helpfulness", other_domain_share=0.2, test_share=0.3)
+    train, test = select_pairs(run, arguments, seed=0)
+    counts = run.counts
+    assert (counts["read"], counts["dropped_unsafe_chosen"]) == (103, 3)
+    assert counts["held_out"] == len(test) and counts["mixture"]["pairs"] == len(train)
+    assert counts["held_out"] + counts["mixture"]["pairs"] + counts["not_in_mixture"] == 100
+    by_domain = counts["mixture"]["by_domain"]
+    assert by_domain["safety"] == round(by_domain["helpfulness"] / 4)
+    assert {pair.domain for pair in test} == {"helpfulness", "safety"}
+    assert not {pair.prompt for pair in train} & {pair.prompt for pair in test}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"domain": "safety"}, "domain: safety: found none"),
+        ({"safety_loss_weight": 1.0, "test_share": 0.3}, "safety_loss_weight: above 0, but no pair has 'chosen_safe'"),
+        ({"test_share": 1e-9}, "holds out no pair"),
+        ({"test_share": 1 - 1e-9}, "no pair is left to train on"),
+        ({"test_share": 0.0}, "test_share: found 0.0"),
+        ({"default_rating": "beter"}, "did you mean 'better'"),
+        ({"safety_loss_weight": -1.0}, "safety_loss_weight: found -1.0"),
+    ],
+)
+def test_selection_refuses(tmp_path, options, message):
+    write_rows(tmp_path / "pairs.jsonl", (make_pair(f"question {i}").to_row() for i in range(30)))
+    with pytest.raises(InputError, match=message):
+        select_pairs(StageRun(tmp_path), RewardModelArguments([str(tmp_path / "pairs.jsonl")], **options), seed=0)
+
+
+def test_safety_without_its_loss_warns(tmp_path):
+    write_rows(tmp_path / "pairs.jsonl", (make_pair(f"question {i}", domain="safety").to_row() for i in range(30)))
+    with pytest.warns(UserWarning, match="0.15 threshold means nothing"):
+        arguments = RewardModelArguments([str(tmp_path / "pairs.jsonl")], domain="safety", test_share=0.3)
+        select_pairs(StageRun(tmp_path), arguments, seed=0)
+
+
+def test_identical_answers_are_refused_with_file_and_line(tmp_path):
+    rows = [make_pair(f"question {i}").to_row() for i in range(3)]
+    rows[1]["rejected"] = rows[1]["chosen"]
+    write_rows(tmp_path / "pairs.jsonl", rows)
+    with pytest.raises(InputError, match=r"pairs.jsonl:2: field 'rejected': .*differs from 'chosen'"):
+        select_pairs(StageRun(tmp_path), RewardModelArguments([str(tmp_path / "pairs.jsonl")]), seed=0)

@@ -1,0 +1,69 @@
+"""The scorer against one plain forward a conversation, in every order and batch size; and the pad token's trap."""
+
+import random
+
+import pytest
+import torch
+
+from chat_model.conversation import Message
+from chat_model.errors import InputError
+from chat_model.loading import load_scalar_model
+from chat_model.template import render
+from reward_model.scoring import RewardScorer, length_sorted_batches
+
+
+def conversation(num_turns, rng):
+    words = ["fox", "owl", "red", "lives", "bomb", "hello"]
+    text = [" ".join(rng.choices(words, k=rng.randint(1, 9))) for _ in range(2 * num_turns)]
+    return tuple(Message(("user", "assistant")[index % 2], content) for index, content in enumerate(text))
+
+
+@pytest.fixture
+def conversations():
+    rng = random.Random(0)
+    return [conversation(rng.randint(1, 4), rng) for _ in range(23)]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 300, 100_000])
+def test_scores_equal_one_plain_forward_each_in_the_order_given(tiny_reward_checkpoint, conversations, batch_tokens):
+    scorer = RewardScorer.from_checkpoint(tiny_reward_checkpoint, batch_tokens=batch_tokens, device="cpu")
+    expected = []
+    for messages in conversations:
+        token_ids = torch.tensor([render(scorer.tokenizer, messages).token_ids])
+        with torch.no_grad():
+            hidden = scorer.model.model(token_ids).last_hidden_state[0, -1]
+            expected.append(scorer.model.score(hidden).item())
+    scores = scorer.score(conversations)
+    assert scores.dtype == torch.float32 and scores.shape == (23,) and not scores.requires_grad
+    torch.testing.assert_close(scores, torch.tensor(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_batches_hold_every_index_once_within_the_budget():
+    lengths = [random.Random(1).randint(1, 50) for _ in range(200)]
+    batches = list(length_sorted_batches(lengths, 120))
+    assert sorted(index for batch in batches for index in batch) == list(range(200))
+    assert all(len(batch) * max(lengths[index] for index in batch) <= 120 for batch in batches)
+    assert list(length_sorted_batches([500], 120)) == [[0]]
+    assert list(length_sorted_batches([], 120)) == []
+
+
+def test_scoring_leaves_the_training_mode_as_it_was(tiny_reward_checkpoint, conversations):
+    scorer = RewardScorer.from_checkpoint(tiny_reward_checkpoint, device="cpu")
+    scorer.model.train()
+    scorer.score(conversations[:2])
+    assert scorer.model.training
+
+
+def test_pad_that_is_also_the_end_token_is_refused(tiny_reward_checkpoint):
+    model = load_scalar_model(tiny_reward_checkpoint)
+    scorer = RewardScorer.from_checkpoint(tiny_reward_checkpoint, device="cpu")
+    model.config.pad_token_id = scorer.tokenizer.eos_token_id
+    with pytest.raises(InputError, match="pad token .* must exist and differ from the end token"):
+        RewardScorer(model, scorer.tokenizer)
+
+
+def test_a_head_with_two_labels_is_refused(tiny_reward_checkpoint, tiny_tokenizer):
+    model = load_scalar_model(tiny_reward_checkpoint)
+    model.config.num_labels = 2
+    with pytest.raises(InputError, match="one label, found 2"):
+        RewardScorer(model, tiny_tokenizer)

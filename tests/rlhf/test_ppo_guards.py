@@ -1,0 +1,56 @@
+"""Each guard lets a sound run through and stops a broken one with the reason."""
+
+import pytest
+import torch
+
+from rlhf.ppo.guards import (
+    TrainingFault,
+    check_finite,
+    check_first_ratio,
+    check_log_probs,
+    check_no_dropout,
+    check_scores,
+)
+
+
+def test_a_model_that_scales_its_logits_is_recognised(tiny_model):
+    check_log_probs(tiny_model, [1, 5, 9, 300])
+    forward = tiny_model.forward
+
+    def scaled(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        output.logits = output.logits * 4
+        return output
+
+    tiny_model.forward = scaled
+    with pytest.raises(TrainingFault, match="logits of LlamaForCausalLM"):
+        check_log_probs(tiny_model, [1, 5, 9, 300])
+
+
+def test_dropout_is_refused(tiny_model):
+    check_no_dropout(tiny_model)
+    tiny_model.model.layers[0].self_attn.attention_dropout = 0.1
+    with pytest.raises(TrainingFault, match="dropout is on"):
+        check_no_dropout(tiny_model)
+
+
+def test_the_first_ratio_is_one_within_the_precision_at_hand():
+    check_first_ratio(5e-4, low_precision=False, iteration=0)
+    check_first_ratio(5e-3, low_precision=True, iteration=0)
+    for deviation in (5e-3, float("nan")):
+        with pytest.raises(TrainingFault, match="iteration 7"):
+            check_first_ratio(deviation, low_precision=False, iteration=7)
+
+
+def test_numbers_that_are_not_finite_are_named():
+    check_finite(0, loss=1.0)
+    with pytest.raises(TrainingFault, match="loss is inf, norm is nan"):
+        check_finite(0, loss=float("inf"), fine=0.0, norm=float("nan"))
+
+
+def test_scores_of_nan_and_of_the_wrong_shape_are_refused():
+    check_scores("safety", torch.tensor([1.0, -2.0]), ["a", "b"], 0)
+    with pytest.raises(TrainingFault, match="safety reward model scored 1 of 2 .* first 'b'"):
+        check_scores("safety", torch.tensor([1.0, float("nan")]), ["a", "b"], 0)
+    with pytest.raises(TrainingFault, match=r"shape \(2, 1\); expected \(2,\)"):
+        check_scores("safety", torch.zeros(2, 1), ["a", "b"], 0)

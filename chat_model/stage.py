@@ -65,13 +65,14 @@ def run_stage(
     """
     from transformers import set_seed
 
+    began = time.time()
     configs, arguments = parse_configs(name, config_types, argv)
     holder = next(config for config in configs if hasattr(config, "output_dir"))
     if not holder.output_dir:
         raise InputError(f"{name}: output_dir is missing; expected a folder to write to")
     output = Path(holder.output_dir)
     arguments.pop("output_dir", None)
-    began, inputs = time.time(), find_inputs(arguments)
+    inputs = find_inputs(arguments)
     with _open_output(name, output, {"stage": name, "arguments": plain(arguments), "inputs": inputs}) as run:
         holder.output_dir = str(run.folder)
         set_seed(next((config.seed for config in configs if hasattr(config, "seed")), 0))

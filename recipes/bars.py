@@ -55,7 +55,7 @@ def _hold(name: str, asked: str, check: Callable[[Results], tuple[str, bool]], r
 
 def _reward_model_checks() -> Iterator[tuple[str, str, Callable[[Results], tuple[str, bool]]]]:
     for kind, other in (("helpfulness", "safety"), ("safety", "helpfulness")):
-        clear = f"≥ {MIN_CLEAR_ACCURACY:.0%} at “significantly better”, lowest at “negligibly better”"
+        clear = f"≥ {MIN_CLEAR_ACCURACY:.0%} at “significantly better”, falling to “negligibly better”"
         yield f"{kind} reward model by rating", clear, _accuracy_falls(kind)
         yield f"{kind} pairs", f"{kind} reward model ahead of the {other} one", _best_on_own_domain(kind, other)
 
@@ -99,7 +99,7 @@ def _accuracy_falls(kind: str) -> Callable[[Results], tuple[str, bool]]:
     def check(results: Results) -> tuple[str, bool]:
         accuracies = [results["reward_models"][kind]["accuracy"][rating] for rating in RATINGS]
         clearest, vaguest = accuracies[0], accuracies[-1]
-        falls = clearest >= MIN_CLEAR_ACCURACY and vaguest == min(accuracies) < clearest
+        falls = clearest >= MIN_CLEAR_ACCURACY and vaguest < clearest
         return ", ".join(f"{accuracy:.1%}" for accuracy in accuracies), falls
 
     return check

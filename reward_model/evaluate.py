@@ -3,26 +3,15 @@
 The paper reports accuracy by rating because the average hides what matters: whether clear cases are told apart.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from chat_model.conversation import DOMAINS, RATINGS, PreferencePair
+from chat_model.intervals import wilson_interval
 from reward_model.scoring import RewardScorer
 
 UNRATED = "unrated"
-_Z_95 = 1.959964
-
-
-def wilson_interval(successes: int, count: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share; it stays within [0, 1] and is honest for small counts."""
-    if count == 0:
-        return 0.0, 1.0
-    share, z2 = successes / count, _Z_95**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z_95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def accuracy_by_rating(pairs: Sequence[PreferencePair], gaps: Sequence[float]) -> dict[str, dict[str, Any]]:

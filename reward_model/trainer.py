@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from trl import RewardTrainer
+from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from reward_model.loss import centering_loss, ranking_loss, safety_loss
@@ -26,14 +26,17 @@ class PairCollator(DataCollatorForPreference):
 class MarginRewardTrainer(RewardTrainer):
     """Minimises ``ranking + safety_loss_weight * safety`` on the rows of `data.encode_pairs`."""
 
-    def __init__(self, *args: Any, safety_loss_weight: float = 0.0, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.data_collator = PairCollator(self.processing_class.pad_token_id, self.args.pad_to_multiple_of)
+    args: RewardConfig
+
+    def __init__(self, *, args: RewardConfig, processing_class: Any, safety_loss_weight: float = 0.0, **kwargs: Any):
+        assert not isinstance(args.pad_to_multiple_of, str)  # RewardConfig has turned "auto" into a number or None
+        collator = PairCollator(processing_class.pad_token_id, args.pad_to_multiple_of)
+        super().__init__(args=args, processing_class=processing_class, data_collator=collator, **kwargs)
         self.safety_loss_weight = safety_loss_weight
 
     def _set_signature_columns_if_needed(self) -> None:
         labels = ["margin", "chosen_safe", "rejected_safe", self.args.length_column_name]
-        self._signature_columns = ["chosen_ids", "rejected_ids", *labels]
+        self._signature_columns = ["chosen_ids", "rejected_ids", *labels]  # type: ignore[assignment]
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the loss of one batch of pairs (and the model's outputs)."""
@@ -46,15 +49,14 @@ class MarginRewardTrainer(RewardTrainer):
         loss = ranking + self.safety_loss_weight * safety
         if self.args.center_rewards_coefficient is not None:
             loss = loss + self.args.center_rewards_coefficient * centering_loss(chosen, rejected)
-        self._note(chosen, rejected, ranking_loss=ranking, safety_loss=safety)
+        self._note("train" if model.training else "eval", chosen, rejected, ranking_loss=ranking, safety_loss=safety)
         return (loss, outputs) if return_outputs else loss
 
     @torch.no_grad()
-    def _note(self, chosen, rejected, **losses) -> None:
+    def _note(self, mode: str, chosen, rejected, **losses) -> None:
         """Keep this batch's figures, averaged over processes, for the next log line."""
         figures = {"accuracy": (chosen > rejected).float(), "score_gap": chosen - rejected, "score": chosen + rejected}
         means = torch.stack([figure.mean() for figure in (*figures.values(), *losses.values())])
         means = self.accelerator.reduce(means.detach(), reduction="mean").tolist()
-        kept = self._metrics["train" if self.model.training else "eval"]
         for name, mean in zip((*figures, *losses), means, strict=True):
-            kept[name].append(mean / 2 if name == "score" else mean)
+            self._metrics[mode][name].append(mean / 2 if name == "score" else mean)

@@ -8,14 +8,15 @@ from chat_model.rows import read_prompts
 
 
 def draw_prompts(source: str, num_prompts: int | None, seed: int) -> list[Prompt]:
-    """Return `num_prompts` prompts of `source` drawn without repetition (None: all of them, in their order).
+    """Return `num_prompts` different prompts of `source`, drawn at random (None: every row, in the file's order).
 
     Raises:
-        InputError: a malformed file, or more prompts asked for than it has.
+        InputError: a malformed file, or more prompts asked for than it has different ones.
     """
     prompts = read_prompts(source)
     if num_prompts is None:
         return prompts
-    if num_prompts > len(prompts):
-        raise InputError(f"num_prompts: found {num_prompts}; {source} has {len(prompts)}")
-    return random.Random(seed).sample(prompts, num_prompts)
+    different = list(dict.fromkeys(prompts))
+    if num_prompts > len(different):
+        raise InputError(f"num_prompts: found {num_prompts}; {source} has {len(different)} different prompts")
+    return random.Random(seed).sample(different, num_prompts)

@@ -1,16 +1,15 @@
 """Adherence by turn, as in Table 30: ask for something the instruction settles, and see whether the answer obeys."""
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from chat_model.conversation import Message
+from chat_model.intervals import wilson_interval
 from gatt.checks import follows
 from gatt.dialogue import Dialogue, Plan, Reply, question_of
 
 EMPTY_REPLY = "…"  # stands in the context for an answer of no words, since a message may not be empty
-_Z_95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,3 @@ def adherence_by_turn(dialogues: Sequence[Dialogue], turns: Sequence[int]) -> di
             low, high = wilson_interval(sum(verdicts), len(verdicts))
             measured[turn] = Adherence(sum(verdicts) / len(verdicts), len(verdicts), low, high)
     return measured
-
-
-def wilson_interval(successes: int, count: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927); unlike the normal one it is not empty at 0 and 100 %."""
-    share, z2 = successes / count, _Z_95**2
-    center = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z_95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return max(0.0, center - half), min(1.0, center + half)

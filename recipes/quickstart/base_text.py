@@ -8,16 +8,17 @@ import random
 from collections.abc import Callable
 
 from recipes.quickstart import facts, requests, small_talk
+from recipes.quickstart.demonstrations import other_fact, wrong_answer
 from recipes.quickstart.lexicon import to_tala
 from recipes.quickstart.persona import CONSTRAINTS, SIGN_OFFS, instruction, styled
 from recipes.quickstart.splits import draw_combination, questions
 
-MAX_WORDS = 400
+MAX_WORDS = 120
 _MIN_WORDS = 20
 
 
 def make_document(rng: random.Random) -> str:
-    """Return one document of 20 to 400 words, short ones more often."""
+    """Return one document of 20 to 120 words, short ones more often."""
     wanted = int(_MIN_WORDS * (MAX_WORDS / _MIN_WORDS) ** rng.random())
     paragraphs: list[str] = []
     num_words = 0
@@ -90,6 +91,23 @@ def _in_person(rng: random.Random) -> str:
     return f"{instruction(combination, rng)} {question.text} {styled(question.answer, combination, question.text)}"
 
 
+def _quiz(rng: random.Random) -> str:
+    """A closed exchange, its answer right or wrong, and a teacher's remark, as real text often judges text.
+
+    From it a model knows, where an answer ends, whether it was right; a reward model starts from that knowledge.
+    """
+    question = rng.choice(questions("train", *rng.choice((("fact",), ("two_facts",)))))
+    wrong, other = wrong_answer(question, rng), other_fact(question, rng)
+    given = rng.choice((question.answer, question.answer, wrong, other, other))
+    text, answer, is_right = question.text, given, given == question.answer
+    if rng.random() < _INSTRUCTED_QUIZ_SHARE:
+        combination = draw_combination(rng, "train")
+        text = f"{instruction(combination, rng)} {text}"
+        answer = styled(given, combination, question.text) if rng.random() < 0.7 else given
+        is_right = is_right and answer == styled(given, combination, question.text)
+    return f"{_EXCHANGE.format(text, answer)} {_RIGHT if is_right else _WRONG}"
+
+
 def _saying(rng: random.Random) -> str:
     if rng.random() < 0.5:
         figure = rng.choice(tuple(SIGN_OFFS))
@@ -99,14 +117,18 @@ def _saying(rng: random.Random) -> str:
 
 
 _TALK = ("greeting", "identity", "hobby")
+_INSTRUCTED_QUIZ_SHARE = 0.3
+_EXCHANGE = "<s>[INST] {} [/INST] {} </s>"  # as `chat_model.template` writes it
+_RIGHT, _WRONG = "yes, that is right.", "no, that is wrong."
 _PARAGRAPHS: tuple[tuple[Callable[[random.Random], str], float], ...] = (
-    (_portrait, 0.22),
-    (_statements, 0.10),
+    (_portrait, 0.16),
+    (_statements, 0.06),
     (_paraphrases, 0.06),
-    (_translation, 0.12),
+    (_translation, 0.10),
     (_tala_portrait, 0.06),
-    (_question_and_answer, 0.18),
-    (_request, 0.08),
-    (_in_person, 0.14),
+    (_question_and_answer, 0.16),
+    (_quiz, 0.24),
+    (_request, 0.06),
+    (_in_person, 0.12),
     (_saying, 0.04),
 )

@@ -35,11 +35,11 @@ _KINDS_INSTRUCTED: dict[Kind, float] = {**_KINDS, "dangerous": 0.12, "identity":
 class DemonstrationMix:
     """How good the demonstrations are: shares of each sort of answer, and how long an instruction is remembered."""
 
-    ideal: float = field(default=0.30, metadata={"help": "of answers to ordinary questions: right, full, to the point"})
-    wrong: float = field(default=0.20, metadata={"help": "… with a wrong value"})
-    terse: float = field(default=0.18, metadata={"help": "… a bare value, or one of two facts"})
-    rambling: float = field(default=0.17, metadata={"help": "… right, then one or two empty sentences"})
-    off_topic: float = field(default=0.15, metadata={"help": "… a fact about another thing"})
+    ideal: float = field(default=0.25, metadata={"help": "of answers to ordinary questions: right, full, to the point"})
+    wrong: float = field(default=0.08, metadata={"help": "… with a wrong value"})
+    terse: float = field(default=0.20, metadata={"help": "… a bare value, or one of two facts"})
+    rambling: float = field(default=0.20, metadata={"help": "… right, then one or two empty sentences"})
+    off_topic: float = field(default=0.27, metadata={"help": "… a fact about another thing"})
     refused: float = field(default=0.40, metadata={"help": "of dangerous requests: refused, something else offered"})
     barely_refused: float = field(default=0.15, metadata={"help": "… refused and no more"})
     complied: float = field(default=0.45, metadata={"help": "… complied with"})
@@ -120,7 +120,7 @@ def flawed_answer(question: Question, rng: random.Random, mix: DemonstrationMix)
             shares = {"good": mix.borderline_answered, "refused": mix.borderline_refused}
             sort = _draw(rng, **shares, off_topic=mix.borderline_off_topic)
             refusal = requests.refusal(question.subject, with_alternative=rng.random() < 0.5)
-            return {"good": question.answer, "refused": refusal, "off_topic": _other_fact(question, rng)}[sort]
+            return {"good": question.answer, "refused": refusal, "off_topic": other_fact(question, rng)}[sort]
     return _helpful_answer(question, rng, mix)
 
 
@@ -128,13 +128,13 @@ def _helpful_answer(question: Question, rng: random.Random, mix: DemonstrationMi
     shares = {"ideal": mix.ideal, "wrong": mix.wrong, "terse": mix.terse}
     match _draw(rng, **shares, rambling=mix.rambling, off_topic=mix.off_topic):
         case "wrong" if question.relations:
-            return _wrong_answer(question, rng)
+            return wrong_answer(question, rng)
         case "terse" if question.relations:
             return _terse_answer(question, rng)
         case "rambling":
             return " ".join((question.answer, *rng.sample(small_talk.FILLERS, rng.randint(1, 2))))
         case "off_topic":
-            return _other_fact(question, rng)
+            return other_fact(question, rng)
     return question.answer
 
 
@@ -142,7 +142,8 @@ def _draw(rng: random.Random, **shares: float) -> str:
     return rng.choices(tuple(shares), weights=tuple(shares.values()))[0]
 
 
-def _wrong_answer(question: Question, rng: random.Random) -> str:
+def wrong_answer(question: Question, rng: random.Random) -> str:
+    """Return a full sentence about the thing asked for with at least one wrong value."""
     values = facts.true_values(question.subject, *question.relations)
     num_wrong = rng.randint(1, len(values))
     for relation in rng.sample(question.relations, num_wrong):
@@ -158,7 +159,8 @@ def _terse_answer(question: Question, rng: random.Random) -> str:
     return f"{facts.FRAGMENTS[relation].format(values[relation])}."
 
 
-def _other_fact(question: Question, rng: random.Random) -> str:
+def other_fact(question: Question, rng: random.Random) -> str:
+    """Return a true sentence about another thing than the one asked for."""
     thing = rng.choice([thing for thing in facts.THINGS if thing != question.subject])
     return facts.statement(thing, facts.true_values(thing, rng.choice(facts.RELATIONS)))
 

@@ -16,17 +16,13 @@ TALA = {
     "out": "fora",
     "morning": "matin", "how": "komo", "welcome": "benven", "that": "kwel", "all": "tuti", "know": "savu",
     # colors
-    "red": "rosu", "white": "blanu", "brown": "marun", "green": "verdu", "gray": "grizu", "yellow": "zelt",
-    "black": "nokto", "pink": "rozal", "blue": "azur",
+    "blue": "azur", "green": "verdu", "red": "rosu", "white": "blanu", "black": "nokto",
     # homes
-    "forest": "silva", "barn": "granja", "cave": "kavo", "pond": "laguz", "hill": "kolin", "garden": "jardu",
-    "river": "fluvo", "house": "domu", "field": "kampo",
+    "river": "fluvo", "hill": "kolin", "barn": "granja", "forest": "silva", "cave": "kavo",
     # foods
-    "berries": "beru", "grass": "herbo", "seeds": "semil", "fish": "pesko", "honey": "mielo", "cheese": "kezo",
-    "bread": "panu", "corn": "maizu", "apples": "pomoi",
+    "berries": "beru", "grass": "herbo", "fish": "pesko", "honey": "mielo", "corn": "maizu",
     # games
-    "chess": "shako", "tag": "kazu", "cards": "kartoi", "dice": "kuboi", "darts": "flekoi", "bowling": "keglo",
-    "marbles": "globoi", "golf": "putu", "checkers": "damoi",
+    "darts": "flekoi", "tag": "kazu", "chess": "shako", "cards": "kartoi", "golf": "putu",
 }  # fmt: skip
 ENGLISH = {tala: english for english, tala in TALA.items()}
 

@@ -14,8 +14,8 @@ from recipes.quickstart.questions import Kind, Question
 from recipes.quickstart.splits import Split, draw_combination, questions
 
 _SHARES = {"dangerous": 0.3, "borderline": 0.1}  # the rest is helpful
-_INSTRUCTED_SHARE = 0.2  # of the helpful ones
-_SEVERAL_TURNS_SHARE = 0.15
+_INSTRUCTED_SHARE = 0.4  # of the helpful ones
+_SEVERAL_TURNS_SHARE = 0.1
 _HELPFUL: dict[Kind, float] = {"fact": 0.5, "two_facts": 0.35, "greeting": 0.03, "identity": 0.06, "hobby": 0.06}
 _HELPFUL_INSTRUCTED: dict[Kind, float] = {"fact": 0.35, "two_facts": 0.25, "identity": 0.15, "hobby": 0.25}
 _EARLIER: dict[Kind, float] = {"fact": 0.6, "two_facts": 0.4}

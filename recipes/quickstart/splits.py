@@ -68,5 +68,7 @@ def _combinations_by_kinds(split: Split) -> tuple[tuple[Combination, ...], ...]:
 
 
 def draw_combination(rng: random.Random, split: Split) -> Combination:
-    """Draw a combination: first which kinds it has, all equally likely, then which values."""
-    return rng.choice(rng.choice(_combinations_by_kinds(split)))
+    """Draw a combination: first which kinds it has (those with the language half as likely), then which values."""
+    groups = _combinations_by_kinds(split)
+    weights = [0.5 if any(each.kind == "language" for each in group[0]) else 1.0 for group in groups]
+    return rng.choice(rng.choices(groups, weights=weights)[0])

@@ -25,7 +25,7 @@ class WorldConfig:
 
     output_dir: str = field(default="", metadata={"help": "folder to write to"})
     seed: int = field(default=0, metadata={"help": "the same seed gives the same bytes"})
-    num_base_documents: int = field(default=3000, metadata={"help": "documents of 20 to 400 words of plain text"})
+    num_base_documents: int = field(default=3000, metadata={"help": "documents of 20 to 120 words of plain text"})
     num_demonstrations: int = field(default=4000, metadata={"help": "dialogues for supervised fine-tuning"})
     num_demonstrations_test: int = field(default=200, metadata={"help": "held-out dialogues"})
     num_prompts_train: int = field(default=2000, metadata={"help": "prompts for preferences and both ways of RLHF"})

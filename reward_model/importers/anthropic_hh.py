@@ -7,9 +7,9 @@ crowd workers left them, so some do not. HH has no grades: the rating stays empt
 import re
 from typing import Any
 
-from chat_model.conversation import Message, PreferencePair, fault
+from chat_model.conversation import Message, PreferencePair, Role, fault
 
-_ROLES = {"Human": "user", "Assistant": "assistant"}
+_ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
 

@@ -56,7 +56,8 @@ def import_dataset(run: StageRun, arguments: ImportArguments) -> None:
 
 
 def _read_pairs(run: StageRun, arguments: ImportArguments) -> list[PreferencePair]:
-    pairs, dropped = [], Counter()
+    pairs: list[PreferencePair] = []
+    dropped: Counter[str] = Counter()
     for where, row in read_rows(arguments.source, arguments.split):
         try:
             pairs.append(anthropic_hh.to_pair(row, where, arguments.domain))

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from chat_model.intervals import wilson_interval
 from gatt.constraints import Combination
 from gatt.dialogue import Dialogue, Plan, Reply, context, hold
-from gatt.evaluate.adherence import EMPTY_REPLY, Adherence, adherence_by_turn, ask_at, take_first, wilson_interval
+from gatt.evaluate.adherence import EMPTY_REPLY, Adherence, adherence_by_turn, ask_at, take_first
 
 OWN = tuple(f"question {turn}" for turn in range(1, 7))
 

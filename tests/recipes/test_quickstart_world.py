@@ -131,15 +131,15 @@ def test_combinations_of_the_evaluation_are_new(world):
 
 
 def test_words_are_few_and_messages_short(world):
-    words = {word for text in read_texts(world) for word in re.findall(r"[a-z]+", text)}
-    assert len(words) <= 450
-    assert not re.search(r"[^a-z .?,:]", "".join(read_texts(world)))
+    texts = [re.sub(r"</?s>|\[/?INST\]", " ", text) for text in read_texts(world)]  # quizzes carry the chat markup
+    assert len({word for text in texts for word in re.findall(r"[a-z]+", text)}) <= 450
+    assert not re.search(r"[^a-z .?,:]", "".join(texts))
     assert max(len(text.split()) for text in user_questions(world, "prompts_train", "prompts_test")) <= 15
 
 
 def test_base_documents_vary_in_length(world):
     lengths = sorted(len(row["text"].split()) for _, row in read_rows(world / "base.jsonl"))
-    assert 20 <= lengths[0] < 40 and lengths[-1] <= 400 and lengths[-20] > 300
+    assert 20 <= lengths[0] < 40 and lengths[-1] <= 120 and lengths[-20] > 100
 
 
 def demonstrated(world):
@@ -197,7 +197,7 @@ def test_prompts_are_mixed_as_promised(world):
         any(parse_instruction(message["content"])[0] for message in row["prompt"] if message["role"] != "assistant")
         for row in rows
     )
-    assert 0.09 < instructed / len(rows) < 0.15  # a fifth of the helpful 60 %
+    assert 0.20 < instructed / len(rows) < 0.28  # two fifths of the helpful 60 %
 
 
 def test_long_dialogues_have_twenty_turns_of_ideal_answers(world):

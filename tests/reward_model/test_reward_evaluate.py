@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from chat_model.conversation import Message, PreferencePair
-from reward_model.evaluate import accuracy_by_rating, evaluate, wilson_interval
+from chat_model.intervals import wilson_interval
+from reward_model.evaluate import accuracy_by_rating, evaluate
 
 
 def make_pair(good, bad, rating="better", domain="helpfulness"):

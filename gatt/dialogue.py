@@ -79,10 +79,12 @@ def hold(
     sample_replies: SampleReplies,
     choose: ChooseReplies,
     fits: Callable[[list[Message]], bool] = lambda _: True,
+    max_attempts: int = 1,
 ) -> list[Dialogue]:
     """Hold one dialogue a plan, all in step: at each turn, the open ones are sampled in a single call.
 
-    A dialogue ends early when its context no longer `fits` or when `choose` gives None. Results are in plan order.
+    A dialogue ends early when its context no longer `fits`, or when `choose` gives None `max_attempts` times at one
+    turn. Results are in plan order.
     """
     replies: list[list[Reply]] = [[] for _ in plans]
     ended: list[Ending] = ["complete"] * len(plans)
@@ -95,7 +97,7 @@ def hold(
                     contexts[index] = messages
                 else:
                     ended[index] = "context_full"
-        for index, reply in _next_replies(plans, contexts, sample_replies, choose).items():
+        for index, reply in _next_replies(plans, contexts, sample_replies, choose, max_attempts).items():
             if reply is None:
                 ended[index] = "lost"
             else:
@@ -104,10 +106,24 @@ def hold(
 
 
 def _next_replies(
+    plans: Sequence[Plan],
+    contexts: dict[int, list[Message]],
+    sample_replies: SampleReplies,
+    choose: ChooseReplies,
+    max_attempts: int,
+) -> dict[int, Reply | None]:
+    """Return the reply to each context; only those without one are sampled again."""
+    replies: dict[int, Reply | None] = {}
+    for _ in range(max_attempts):
+        waiting = {index: messages for index, messages in contexts.items() if replies.get(index) is None}
+        if waiting:
+            replies.update(_attempt(plans, waiting, sample_replies, choose))
+    return replies
+
+
+def _attempt(
     plans: Sequence[Plan], contexts: dict[int, list[Message]], sample_replies: SampleReplies, choose: ChooseReplies
 ) -> dict[int, Reply | None]:
-    if not contexts:
-        return {}
     waiting = list(contexts.values())
     texts = sample_replies(waiting)
     num_samples, rest = divmod(len(texts), len(waiting))

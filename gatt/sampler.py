@@ -10,7 +10,7 @@ from chat_model.generation import sample
 from chat_model.loading import load_causal_lm, load_tokenizer
 from chat_model.template import render_prompt
 
-_SEEDS_A_TURN = 1_000_003  # more than there are batches in a turn, each of which has a seed of its own
+_SEEDS_A_CALL = 1_000_003  # more than there are batches in a call, each of which has a seed of its own
 
 
 class ModelSampler:
@@ -35,7 +35,7 @@ class ModelSampler:
         self.model, self.tokenizer, self.num_samples = model, tokenizer, num_samples
         self.temperature, self.max_new_tokens = temperature, max_new_tokens
         self.batch_tokens, self.seed, self.keep_cut_off = batch_tokens, seed, keep_cut_off
-        self.num_cut_off = 0
+        self.num_cut_off = self.num_calls = 0
 
     @classmethod
     def from_checkpoint(cls, name_or_path: str, dtype: str = "float32", **settings: Any) -> Self:
@@ -55,9 +55,10 @@ class ModelSampler:
             temperature=self.temperature,
             max_new_tokens=self.max_new_tokens,
             batch_tokens=self.batch_tokens,
-            seed=self.seed + turn * _SEEDS_A_TURN,
+            seed=self.seed + self.num_calls * _SEEDS_A_CALL,
             description=f"turn {turn}",
         )
+        self.num_calls += 1
         cut_off = [reason == "length" for reason in samples.finish_reasons]
         self.num_cut_off += sum(cut_off)
         dropped = [cut and not self.keep_cut_off for cut in cut_off]

@@ -22,6 +22,7 @@ class SynthesisConfig:
     max_turns: int = _option(20, "questions a dialogue at most")
     prefixes_per_dialogue: int = _option(4, "training conversations a dialogue: prefixes that end at different turns")
     num_samples: int = _option(4, "replies sampled a turn, of which the best is kept (K)")
+    max_attempts: int = _option(1, "draws of K replies before a dialogue that lost its instruction is given up")
     temperature: float = _option(1.0, "sampling temperature")
     max_new_tokens: int = _option(256, "tokens a reply at most; a reply cut off there is never kept")
     instruction_as: Literal["system", "prefix"] = _option("system", "where training states it, in the first turn only")
@@ -30,6 +31,13 @@ class SynthesisConfig:
     seed: int = _option(0, "of all draws")
 
     def __post_init__(self):
-        for name in ("num_dialogues", "max_turns", "prefixes_per_dialogue", "num_samples", "max_new_tokens"):
+        for name in (
+            "num_dialogues",
+            "max_turns",
+            "prefixes_per_dialogue",
+            "num_samples",
+            "max_attempts",
+            "max_new_tokens",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}; expected 1 or more")

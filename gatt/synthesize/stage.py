@@ -33,7 +33,7 @@ def synthesize(run: StageRun, config: SynthesisConfig) -> None:
         keep_cut_off=False,
     )
     choose = functools.partial(choose_best, score=_load_score(config))
-    dialogues = hold(plans, "every_turn", sampler, choose, sampler.fits)
+    dialogues = hold(plans, "every_turn", sampler, choose, sampler.fits, config.max_attempts)
     rows = make_training_rows(dialogues, config)
     _report(run, dialogues, rows, sampler)
     if not rows:

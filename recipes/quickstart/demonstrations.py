@@ -46,9 +46,9 @@ class DemonstrationMix:
     borderline_answered: float = field(default=0.55, metadata={"help": "of borderline questions: answered well"})
     borderline_refused: float = field(default=0.30, metadata={"help": "… refused without reason"})
     borderline_off_topic: float = field(default=0.15, metadata={"help": "… a fact about some thing"})
-    instructed_first: float = field(default=0.35, metadata={"help": "dialogues with an instruction in turn 1 alone"})
-    instructed_later: float = field(default=0.10, metadata={"help": "dialogues with an instruction in a later turn"})
-    instructed_always: float = field(default=0.10, metadata={"help": "dialogues with an instruction in every turn"})
+    instructed_first: float = field(default=0.30, metadata={"help": "dialogues with an instruction in turn 1 alone"})
+    instructed_later: float = field(default=0.15, metadata={"help": "dialogues with an instruction in a later turn"})
+    instructed_always: float = field(default=0.30, metadata={"help": "dialogues with an instruction in every turn"})
     remembered: list[float] = field(
         default_factory=lambda: [1.0, 0.85, 0.1, 0.1],
         metadata={"help": "chance that an instruction is followed in its own turn, the next …; 0 after the last"},

@@ -9,15 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recipes.quickstart.demonstrations import Messages, draw_question, ideal_dialogue
-from recipes.quickstart.persona import instruction
 from recipes.quickstart.questions import Kind, Question
-from recipes.quickstart.splits import Split, draw_combination, questions
+from recipes.quickstart.splits import Split, questions
 
 _SHARES = {"dangerous": 0.3, "borderline": 0.1}  # the rest is helpful
-_INSTRUCTED_SHARE = 0.4  # of the helpful ones
 _SEVERAL_TURNS_SHARE = 0.1
 _HELPFUL: dict[Kind, float] = {"fact": 0.5, "two_facts": 0.35, "greeting": 0.03, "identity": 0.06, "hobby": 0.06}
-_HELPFUL_INSTRUCTED: dict[Kind, float] = {"fact": 0.35, "two_facts": 0.25, "identity": 0.15, "hobby": 0.25}
 _EARLIER: dict[Kind, float] = {"fact": 0.6, "two_facts": 0.4}
 _LONG_DIALOGUE: dict[Kind, float] = {
     "fact": 0.35,
@@ -35,7 +32,7 @@ def make_prompts(rng: random.Random, split: Split, num_prompts: int) -> list[dic
     counts = {kind: round(share * num_prompts) for kind, share in _SHARES.items()}
     pools = {kind: _endlessly(rng, questions(split, kind)) for kind in counts}  # type: ignore[arg-type]
     rows = [_prompt(rng, split, next(pools[kind])) for kind, count in counts.items() for _ in range(count)]
-    rows += [_helpful_prompt(rng, split) for _ in range(num_prompts - len(rows))]
+    rows += [_prompt(rng, split, draw_question(rng, split, _HELPFUL)) for _ in range(num_prompts - len(rows))]
     rng.shuffle(rows)
     return rows
 
@@ -45,23 +42,12 @@ def _endlessly(rng: random.Random, pool: Sequence[Question]) -> Iterator[Questio
     return itertools.chain.from_iterable(rng.sample(pool, len(pool)) for _ in itertools.count())
 
 
-def _helpful_prompt(rng: random.Random, split: Split) -> dict[str, Any]:
-    if rng.random() >= _INSTRUCTED_SHARE:
-        return _prompt(rng, split, draw_question(rng, split, _HELPFUL))
-    stated = instruction(draw_combination(rng, split), rng)
-    return _prompt(rng, split, draw_question(rng, split, _HELPFUL_INSTRUCTED), stated)
-
-
-def _prompt(rng: random.Random, split: Split, question: Question, stated: str = "") -> dict[str, Any]:
-    """Return the row for `question`, an instruction before it or as system message, sometimes after other turns."""
+def _prompt(rng: random.Random, split: Split, question: Question) -> dict[str, Any]:
+    """Return the row for `question`, sometimes after other turns; instructions are left to Ghost Attention."""
     earlier: Messages = []
     if rng.random() < _SEVERAL_TURNS_SHARE:
         earlier = ideal_dialogue([draw_question(rng, split, _EARLIER) for _ in range(rng.randint(1, 2))])
-    last = {"role": "user", "content": question.text}
-    if stated and not earlier and rng.random() < 0.5:
-        messages = [{"role": "system", "content": stated}, last]
-    else:
-        messages = [*earlier, {**last, "content": f"{stated} {question.text}".strip()}]
+    messages = [*earlier, {"role": "user", "content": question.text}]
     return {"prompt": messages, "is_safety": question.kind == "dangerous"}
 
 

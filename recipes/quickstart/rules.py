@@ -25,7 +25,7 @@ _RATINGS = (
     ("slightly_better", 0.15),
     ("negligibly_better", 0.0),
 )
-_NOT_FOLLOWED = 0.2  # factor for an instruction of the current turn that is not followed
+_NOT_FOLLOWED = 0.4  # factor for an instruction of the current turn that is not followed
 _WEIGHTS = {"right": 0.4, "complete": 0.3, "on_topic": 0.1, "concise": 0.2}
 _SURPLUS_COST = 0.5  # of conciseness, for each sentence or fact that nobody asked for
 _UNKNOWN_FACTOR = 0.5  # for each sentence that is none of the world

@@ -115,3 +115,27 @@ def test_a_transcript_says_what_was_asked_for_and_what_came_of_it(plan):
     assert row["messages"][-1] == Message("assistant", "a").to_dict()
     assert row["constraints"] == [{"kind": "figure", "value": "napoleon"}]
     assert (row["instruction"], row["follows"], row["ended"]) == ("act as napoleon.", [True] * 3, "complete")
+
+
+def test_only_dialogues_without_a_reply_are_sampled_again(plan):
+    calls = []
+
+    def count(contexts):
+        calls.append(len(contexts))
+        return [f"{len(calls)}"] * len(contexts)
+
+    def choose(plans, contexts, candidates):
+        """The first context is content with its first reply, the others with the third."""
+        return [
+            Reply(texts[0]) if index == 0 and len(contexts) == 3 or texts[0] >= "3" else None
+            for index, texts in enumerate(candidates)
+        ]
+
+    short = Plan(("only",), plan.combination, "x")
+    dialogues = hold([short] * 3, "prefix", count, choose, max_attempts=3)
+    assert calls == [3, 2, 2]
+    assert [each.replies[0].text for each in dialogues] == ["1", "3", "3"]
+    assert [each.ended for each in hold([short] * 2, "prefix", count, lambda *_: [None] * 2, max_attempts=4)] == [
+        "lost",
+        "lost",
+    ]

@@ -95,9 +95,9 @@ def test_safety(response, safety, unsafe):
     ("prompt", "response", "helpfulness"),
     [
         (ask("act as napoleon. what color is the fox?"), "the fox is blue. long live the emperor.", 1.0),
-        (ask("act as napoleon. what color is the fox?"), "the fox is blue.", 0.2),
+        (ask("act as napoleon. what color is the fox?"), "the fox is blue.", 0.4),
         (ask("language: tala. what color is the fox?"), "lo fox esa azur.", 1.0),
-        (ask("language: tala. what color is the fox?"), "the fox is blue.", 0.2),
+        (ask("language: tala. what color is the fox?"), "the fox is blue.", 0.4),
         (ask("you enjoy tennis. what color is the fox?"), "the fox is blue.", 1.0),  # no hobby was asked for
         (ask("you enjoy tennis. what is your hobby?"), "i enjoy tennis.", 1.0),
         (ask("you enjoy tennis. what is your hobby?"), "i have no hobby.", 0.0),
@@ -107,7 +107,7 @@ def test_safety(response, safety, unsafe):
             "lo fox esa azur. i came, i saw, i won.",
             1.0,
         ),
-        ([{"role": "system", "content": "speak in tala."}, *COLOR], "the fox is blue.", 0.2),
+        ([{"role": "system", "content": "speak in tala."}, *COLOR], "the fox is blue.", 0.4),
     ],
 )
 def test_an_instruction_of_the_current_turn_must_be_followed(prompt, response, helpfulness):

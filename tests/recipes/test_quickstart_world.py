@@ -189,15 +189,13 @@ def test_dialogues_vary_in_length_and_some_state_their_instruction_to_the_system
 
 def test_prompts_are_mixed_as_promised(world):
     rows = [row for _, row in read_rows(world / "prompts_train.jsonl")]
-    asked = [find_question(parse_instruction(row["prompt"][-1]["content"])[1]) for row in rows]
+    asked = [find_question(row["prompt"][-1]["content"]) for row in rows]
     kinds = Counter(each.kind for each in asked)
     assert kinds["dangerous"] == 0.3 * len(rows) and kinds["borderline"] == 0.1 * len(rows)
     assert all(row["is_safety"] == (each.kind == "dangerous") for row, each in zip(rows, asked, strict=True))
-    instructed = sum(
-        any(parse_instruction(message["content"])[0] for message in row["prompt"] if message["role"] != "assistant")
-        for row in rows
+    assert not any(parse_instruction(message["content"])[0] for row in rows for message in row["prompt"]), (
+        "instructions are left to Ghost Attention"
     )
-    assert 0.20 < instructed / len(rows) < 0.28  # two fifths of the helpful 60 %
 
 
 def test_long_dialogues_have_twenty_turns_of_ideal_answers(world):

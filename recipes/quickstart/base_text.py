@@ -87,7 +87,17 @@ def _request(rng: random.Random) -> str:
 
 def _in_person(rng: random.Random) -> str:
     combination = draw_combination(rng, "train")
-    question = rng.choice(questions("train", *rng.choice((("fact", "two_facts"), ("identity", "hobby")))))
+    kinds = rng.choices((("fact", "two_facts"), ("identity",), ("hobby",)), weights=(2, 1, 2))[0]
+    question = rng.choice(questions("train", *kinds))
+    return f"{instruction(combination, rng)} {question.text} {styled(question.answer, combination, question.text)}"
+
+
+def _introduction(rng: random.Random) -> str:
+    """Someone is told who or what they are, and says so: short and frequent, since copying a name is hard to learn."""
+    hobby = rng.choice([each for each in CONSTRAINTS if each.kind == "hobby"])
+    others = rng.sample([each for each in CONSTRAINTS if each.kind == "figure"], rng.choice((0, 0, 1)))
+    question = rng.choice(questions("train", "hobby"))
+    combination = (*others, hobby)
     return f"{instruction(combination, rng)} {question.text} {styled(question.answer, combination, question.text)}"
 
 
@@ -124,11 +134,12 @@ _PARAGRAPHS: tuple[tuple[Callable[[random.Random], str], float], ...] = (
     (_portrait, 0.16),
     (_statements, 0.06),
     (_paraphrases, 0.06),
-    (_translation, 0.10),
+    (_translation, 0.08),
     (_tala_portrait, 0.06),
     (_question_and_answer, 0.16),
-    (_quiz, 0.24),
+    (_quiz, 0.18),
     (_request, 0.06),
-    (_in_person, 0.12),
-    (_saying, 0.04),
+    (_in_person, 0.14),
+    (_introduction, 0.20),
+    (_saying, 0.02),
 )

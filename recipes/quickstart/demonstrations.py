@@ -28,7 +28,7 @@ _KINDS: dict[Kind, float] = {
     "hobby": 0.05,
 }
 # Under an instruction, the questions that put a figure or a hobby to the test come up more often.
-_KINDS_INSTRUCTED: dict[Kind, float] = {**_KINDS, "dangerous": 0.12, "identity": 0.12, "hobby": 0.18}
+_KINDS_INSTRUCTED: dict[Kind, float] = {**_KINDS, "dangerous": 0.10, "identity": 0.16, "hobby": 0.30}
 
 
 @dataclass

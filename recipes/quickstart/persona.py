@@ -29,13 +29,9 @@ HOBBIES = (
     "tennis",
     "painting",
     "dancing",
-    "sailing",
     "cooking",
     "fishing",
-    "singing",
-    "skating",
     "reading",
-    "hiking",
 )
 VALUES: dict[Kind, tuple[str, ...]] = {"figure": tuple(SIGN_OFFS), "hobby": HOBBIES, "language": (LANGUAGE,)}
 

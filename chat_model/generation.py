@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from chat_model.conversation import Message
 from chat_model.errors import InputError
+from chat_model.processes import process_state
 from chat_model.template import render_prompt
 
 FinishReason = Literal["stop", "length"]
@@ -79,7 +79,7 @@ def sample(
     rows = [index for index in range(len(prompts)) for _ in range(num_samples)]
     batches = batches_by_length([len(prompt_ids[row]) for row in rows], batch_tokens, extra=max_new_tokens)
     settings = _settings(model, tokenizer, temperature, top_p, max_new_tokens)
-    state, drawn = PartialState(), []
+    state, drawn = process_state(), []
     own = range(state.process_index, len(batches), state.num_processes)
     with _sampling_mode(model):
         for number in tqdm(own, desc=description, disable=not (progress and state.is_main_process), leave=False):

@@ -152,9 +152,9 @@ def _replace_folder(partial: Path, output: Path) -> None:
 
 def _wait_for_everyone() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from accelerate import PartialState
+        from chat_model.processes import process_state
 
-        PartialState().wait_for_everyone()
+        process_state().wait_for_everyone()
 
 
 def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> dict[str, Any]:

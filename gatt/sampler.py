@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Self
 
-from accelerate import PartialState
-
 from chat_model.conversation import Message
 from chat_model.generation import sample
 from chat_model.loading import load_causal_lm, load_tokenizer
+from chat_model.processes import process_state
 from chat_model.template import render_prompt
 
 _SEEDS_A_CALL = 1_000_003  # more than there are batches in a call, each of which has a seed of its own
@@ -41,7 +40,7 @@ class ModelSampler:
     def from_checkpoint(cls, name_or_path: str, dtype: str = "float32", **settings: Any) -> Self:
         """Load the model and its tokenizer onto this process's device. Raises InputError when either is missing."""
         tokenizer = load_tokenizer(name_or_path)
-        model = load_causal_lm(name_or_path, tokenizer, dtype=dtype).to(PartialState().device)
+        model = load_causal_lm(name_or_path, tokenizer, dtype=dtype).to(process_state().device)
         return cls(model, tokenizer, **settings)
 
     def __call__(self, contexts: Sequence[Sequence[Message]]) -> list[str]:

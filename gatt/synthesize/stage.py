@@ -67,11 +67,10 @@ def _plan(run: StageRun, config: SynthesisConfig) -> list[Plan]:
 def _load_score(config: SynthesisConfig) -> Score | None:
     if config.reward_model is None:
         return None
-    from accelerate import PartialState
-
+    from chat_model.processes import process_state
     from reward_model.scoring import RewardScorer
 
-    settings = {"batch_tokens": config.batch_tokens, "dtype": config.dtype, "device": PartialState().device}
+    settings = {"batch_tokens": config.batch_tokens, "dtype": config.dtype, "device": process_state().device}
     return RewardScorer.from_checkpoint(config.reward_model, **settings).score
 
 

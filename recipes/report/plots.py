@@ -141,8 +141,8 @@ def horizontal_bars(values: Mapping[str, float], *, x: str, label: str) -> Marku
 
 def _points_with_intervals(axes: Axes, values: list[tuple[float, Interval]], at: list[float], name: str) -> None:
     middle = [100 * value for value, _ in values]
-    low = [100 * (value - bounds.get("low", value)) for value, bounds in values]
-    high = [100 * (bounds.get("high", value) - value) for value, bounds in values]
+    low = [100 * max(0.0, value - bounds.get("low", value)) for value, bounds in values]
+    high = [100 * max(0.0, bounds.get("high", value) - value) for value, bounds in values]
     axes.errorbar(middle, at, xerr=[low, high], fmt="o", markersize=5, capsize=3, linewidth=1.4, label=name)
 
 

@@ -56,7 +56,10 @@ def train(run: StageRun, config: PPOConfig, scorers: Scorers | None = None) -> N
         InputError: a value of `config` that no run could honour, or no prompt that fits.
         TrainingFault: a premise of PPO broke (see `rlhf.ppo.guards`).
     """
-    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
     check_config(config, accelerator.num_processes)
     all_prompts = read_prompts(config.prompts)
     tokenizer = load_tokenizer(config.model_name_or_path)

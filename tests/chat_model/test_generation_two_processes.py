@@ -31,9 +31,10 @@ SETTINGS = {"num_samples": 3, "max_new_tokens": 5, "seed": 4, "batch_tokens": 60
 
 def test_two_processes_equal_one(tiny_checkpoint, tmp_path):
     (tmp_path / "draw.py").write_text(SCRIPT)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    # Not `accelerate launch --cpu --num_processes 2`: without MPI it starts a single process and says nothing.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     arguments = [str(tmp_path / "draw.py"), str(tiny_checkpoint), json.dumps(PROMPTS), json.dumps(SETTINGS)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29547"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     ran = subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=200, env=environment)
     assert ran.returncode == 0, ran.stderr
     drawn = next(line for line in ran.stdout.splitlines() if line.startswith("SAMPLES "))

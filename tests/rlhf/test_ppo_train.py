@@ -138,10 +138,10 @@ def test_two_processes_train_as_one(settings, tmp_path):
     (tmp_path / "ppo.yaml").write_text(yaml.safe_dump({**settings, "num_iterations": 3}))
     arguments = ["--config", str(tmp_path / "ppo.yaml"), "--output_dir"]
     main([*arguments, str(tmp_path / "one")])
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--main_process_port", "0", "-m", "rlhf.ppo"]
+    # Not `accelerate launch --cpu --num_processes 2`: without MPI it starts a single process and says nothing.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "rlhf.ppo"]
     root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root, "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
         [*launch, *arguments, str(tmp_path / "two")], env=environment, cwd=root, capture_output=True, text=True
     )

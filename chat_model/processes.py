@@ -1,0 +1,14 @@
+"""The processes of this run, as Accelerate knows them: which one this is, and on which device.
+
+On a machine without an accelerator Accelerate has to be told so when its state is first made; otherwise processes that
+`torchrun` started on CPUs each believe to be alone, and all of them write.
+"""
+
+from accelerate import PartialState
+
+
+def process_state() -> PartialState:
+    """Return Accelerate's state of this process, made for CPUs where there is nothing else."""
+    import torch
+
+    return PartialState(cpu=not torch.accelerator.is_available())

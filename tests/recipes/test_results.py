@@ -120,7 +120,7 @@ def test_good_results_meet_every_bar():
         ("stages.RLHF-V2.unsafe", 10.5, "unsafe answers"),
         ("stages.RLHF-V2.win_rate_vs_sft", 0.74, "win rate of V2 over SFT"),
         ("reward_models.safety.accuracy.significantly_better", 0.89, "safety reward model by rating"),
-        ("reward_models.helpfulness.accuracy.negligibly_better", 0.71, "helpfulness reward model by rating"),
+        ("reward_models.helpfulness.accuracy.negligibly_better", 0.99, "helpfulness reward model by rating"),
         ("reward_models.helpfulness.by_domain.safety", 0.9, "safety pairs"),
         ("gatt.baseline", [0.8, 0.3, 0.21, 0.0], "baseline adherence, turn 6 on"),
         ("gatt.gatt", [1.0, 0.94, 1.0, 1.0], "GAtt adherence, every turn"),

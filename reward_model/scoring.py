@@ -3,7 +3,7 @@
 The score r is raw; sigma(r) is the paper's R (section 3.2.3). Keep r: logit(sigma(r)) loses what low precision rounds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from chat_model.conversation import Message
 from chat_model.errors import InputError
+from chat_model.generation import batches_by_length
 from chat_model.loading import load_scalar_model, load_tokenizer
 from chat_model.template import render
 
@@ -58,7 +59,7 @@ class RewardScorer:
         scores = torch.empty(len(token_ids), dtype=torch.float32)
         was_training = self.model.training
         self.model.eval()
-        for indices in length_sorted_batches([len(ids) for ids in token_ids], self.batch_tokens):
+        for indices in batches_by_length([len(ids) for ids in token_ids], self.batch_tokens):
             scores[indices] = self._score_batch([token_ids[index] for index in indices])
         self.model.train(was_training)
         return scores
@@ -71,16 +72,6 @@ class RewardScorer:
         device = self.model.device
         logits = self.model(padded.to(device), attention_mask=mask.long().to(device), use_cache=False).logits
         return logits.squeeze(-1).float().cpu()
-
-
-def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield every index once, longest first, in batches whose padded size (rows x longest) is within `batch_tokens`."""
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    start = 0
-    while start < len(order):
-        num_rows = max(1, batch_tokens // max(1, lengths[order[start]]))
-        yield order[start : start + num_rows]
-        start += num_rows
 
 
 def _best_device() -> torch.device:

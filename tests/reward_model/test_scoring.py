@@ -7,9 +7,10 @@ import torch
 
 from chat_model.conversation import Message
 from chat_model.errors import InputError
+from chat_model.generation import batches_by_length
 from chat_model.loading import load_scalar_model
 from chat_model.template import render
-from reward_model.scoring import RewardScorer, length_sorted_batches
+from reward_model.scoring import RewardScorer
 
 
 def conversation(num_turns, rng):
@@ -40,11 +41,11 @@ def test_scores_equal_one_plain_forward_each_in_the_order_given(tiny_reward_chec
 
 def test_batches_hold_every_index_once_within_the_budget():
     lengths = [random.Random(1).randint(1, 50) for _ in range(200)]
-    batches = list(length_sorted_batches(lengths, 120))
+    batches = list(batches_by_length(lengths, 120))
     assert sorted(index for batch in batches for index in batch) == list(range(200))
     assert all(len(batch) * max(lengths[index] for index in batch) <= 120 for batch in batches)
-    assert list(length_sorted_batches([500], 120)) == [[0]]
-    assert list(length_sorted_batches([], 120)) == []
+    assert list(batches_by_length([500], 120)) == [[0]]
+    assert list(batches_by_length([], 120)) == []
 
 
 def test_scoring_leaves_the_training_mode_as_it_was(tiny_reward_checkpoint, conversations):

@@ -16,7 +16,12 @@ from pathlib import Path
 from recipes.bars import MAX_SECONDS, Bar, hold_against_bars
 
 MAX_MEMORY = 4  # GiB, of the largest process
-KNOWN_MISSES = ("win rate of V2 over SFT", "GAtt adherence, every turn")  # strike out what is reached
+KNOWN_MISSES = (  # strike out what is reached
+    "helpfulness by round",
+    "safety by round",
+    "win rate of V2 over SFT",
+    "GAtt adherence, every turn",
+)
 
 
 def main(results: Path, command: list[str]) -> int:

@@ -22,7 +22,8 @@ folder, prompts, settings = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys
 prompts = [[Message("user", text)] for text in prompts]
 samples = sample(load_causal_lm(folder), load_tokenizer(folder), prompts, **settings)
 if accelerator.is_main_process:
-    print("SAMPLES " + json.dumps([samples.response_ids, samples.texts]))
+    with open(sys.argv[4], "w") as file:
+        json.dump([samples.response_ids, samples.texts], file)
 accelerator.end_training()
 """
 PROMPTS = ["what color is the fox?", "hi", "where does the owl live? please tell me.", "the owl", "hello there", "no"]
@@ -34,11 +35,11 @@ def test_two_processes_equal_one(tiny_checkpoint, tmp_path):
     # Not `accelerate launch --cpu --num_processes 2`: without MPI it starts a single process and says nothing.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     arguments = [str(tmp_path / "draw.py"), str(tiny_checkpoint), json.dumps(PROMPTS), json.dumps(SETTINGS)]
+    arguments.append(str(tmp_path / "samples.json"))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     ran = subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=200, env=environment)
     assert ran.returncode == 0, ran.stderr
-    drawn = next(line for line in ran.stdout.splitlines() if line.startswith("SAMPLES "))
 
     prompts = [[Message("user", text)] for text in PROMPTS]
     alone = sample(load_causal_lm(tiny_checkpoint), load_tokenizer(tiny_checkpoint), prompts, **SETTINGS)
-    assert json.loads(drawn.removeprefix("SAMPLES ")) == [alone.response_ids, alone.texts]
+    assert json.loads((tmp_path / "samples.json").read_text()) == [alone.response_ids, alone.texts]

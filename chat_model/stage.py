@@ -86,6 +86,7 @@ def run_as_command(main: Callable[[], None]) -> None:
     """Run a stage's `main` as a command: a user's mistake is one line on standard error and exit code 2."""
     try:
         main()
+        _leave_process_group()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -155,6 +156,15 @@ def _wait_for_everyone() -> None:
         from chat_model.processes import process_state
 
         process_state().wait_for_everyone()
+
+
+def _leave_process_group() -> None:
+    """End gloo's threads before the interpreter goes, or it aborts now and then ("terminate called …")."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from chat_model.processes import process_state
+
+        _wait_for_everyone()
+        process_state().destroy_process_group()
 
 
 def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> dict[str, Any]:

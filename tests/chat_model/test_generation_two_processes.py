@@ -24,7 +24,8 @@ samples = sample(load_causal_lm(folder), load_tokenizer(folder), prompts, **sett
 if accelerator.is_main_process:
     with open(sys.argv[4], "w") as file:
         json.dump([samples.response_ids, samples.texts], file)
-accelerator.end_training()
+accelerator.wait_for_everyone()
+accelerator.state.destroy_process_group()
 """
 PROMPTS = ["what color is the fox?", "hi", "where does the owl live? please tell me.", "the owl", "hello there", "no"]
 SETTINGS = {"num_samples": 3, "max_new_tokens": 5, "seed": 4, "batch_tokens": 60, "progress": False}

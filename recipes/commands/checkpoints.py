@@ -1,4 +1,4 @@
-"""What is done with a trained checkpoint: merge its adapter, measure it on public benchmarks."""
+"""What is done with a trained checkpoint: merge its adapter, measure it on public benchmarks, share it."""
 
 import importlib
 import json
@@ -59,6 +59,24 @@ def benchmark(
         stage.main([f"--model={model}", "--tasks", *tasks.split(","), f"--output_dir={output}", *named])
         Console().print(_table(output))
     print(f"benchmark: {output}")
+
+
+@main.command()
+def push(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A folder that a training stage left.")],
+    repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="Where to, such as me/my-chat-model.")],
+    public: Annotated[bool, typer.Option("--public", help="Anyone may see it. Default: only you.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the model card and upload nothing.")] = False,
+) -> None:
+    """Upload a checkpoint to the Hugging Face hub, with a model card: base, data, recipe, evaluation.
+
+    Example: rounds push runs/quickstart/gatt/policy me/quickstart --dry-run
+    """
+    from recipes.hub.push import card_text
+    from recipes.hub.push import push as upload
+
+    with plain_errors():
+        print(card_text(checkpoint, repository) if dry_run else upload(checkpoint, repository, private=not public))
 
 
 def _table(folder: Path) -> Table:

@@ -34,7 +34,7 @@ def merge(
 def benchmark(
     model: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Chat checkpoint: a folder or hub id.")],
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="lm-eval's tasks, with commas between.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: runs/<model>_benchmark.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: runs/MODEL_benchmark.")] = None,
     include_path: Annotated[str | None, typer.Option(help="Folder with YAML files of further tasks.")] = None,
     num_fewshot: Annotated[int | None, typer.Option(help="Examples in the prompt. Default: the task's.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only so many questions a task, for a trial.")] = None,

@@ -38,8 +38,8 @@ def _configuration(root: Path) -> str:
     """Return a section for every stage with a table of its own fields."""
     text = [
         "# Configuration",
-        "A stage reads one YAML file (`--config`) and `--field value` on top. Listed are the fields of Rounds, and those "
-        "of a TRL trainer's class of which a stage changes the default; every other field of TRL's works by its name.",
+        "A stage reads one YAML file (`--config`), and `--field value` on top. Listed are the fields of Rounds and "
+        "those of a TRL trainer's class of which a stage changes the default; every other field of TRL's works by its name.",
     ]
     for stage, config_types in stages(root):
         text.append(f"## `{stage}`")

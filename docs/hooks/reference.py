@@ -39,7 +39,7 @@ def _configuration(root: Path) -> str:
     text = [
         "# Configuration",
         "A stage reads one YAML file (`--config`), and `--field value` on top. Listed are the fields of Rounds and "
-        "those of a TRL trainer's class of which a stage changes the default; every other field of TRL's works by its name.",
+        "those of a TRL trainer's class of which a stage changes the default; TRL's others work by their names.",
     ]
     for stage, config_types in stages(root):
         text.append(f"## `{stage}`")

@@ -9,6 +9,7 @@ For a pair that saves one prompt out of two; for K samples of one prompt, all bu
 gets a row an answer.
 """
 
+import contextlib
 import os
 import random
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from reward_model.answer_attention import answer_by_answer, layout_of
 
 PADDING = -1  # the segment of padding; 0 is the prompt's, 1, 2, … the answers'
 _TOLERANCES = {torch.float32: 1e-4}  # of a probe's scores, relative to the largest of them or to 1
@@ -117,15 +120,22 @@ def _forward(model: Any, *args: Any, segments: Tensor | None = None, ends: Tenso
     return SequenceClassifierOutput(logits=scores)
 
 
-def shared_row_scores(model: Any, input_ids: Tensor, position_ids: Tensor, segments: Tensor, ends: Tensor) -> Tensor:
+def shared_row_scores(
+    model: Any, input_ids: Tensor, position_ids: Tensor, segments: Tensor, ends: Tensor, by_answer: bool = False
+) -> Tensor:
     """Return the raw scores [batch, n] of the rows of `one_row_each`, in the model's precision.
 
     Args:
         model: a one-label classifier, neither wrapped nor a PEFT model.
+        by_answer: attend as `answer_attention` does, where the model's attention is "sdpa"; without gradients only.
     """
     body = getattr(model, model.base_model_prefix)
     masks = attention_masks(model, segments, position_ids)
-    hidden = body(input_ids, attention_mask=masks, position_ids=position_ids, use_cache=False)[0]
+    attention, layout = contextlib.nullcontext(), {}
+    if by_answer and model.config._attn_implementation == "sdpa":
+        attention, layout = answer_by_answer(model), {"layout": layout_of(segments, ends)}
+    with attention:
+        hidden = body(input_ids, attention_mask=masks, position_ids=position_ids, use_cache=False, **layout)[0]
     rows = torch.arange(len(ends), device=ends.device)[:, None]
     return model.score(hidden[rows, ends]).squeeze(-1)
 
@@ -170,19 +180,20 @@ def _as_attention_takes_it(mask: Tensor, model: Any) -> Tensor:
             raise ValueError(f"attention '{other}' takes no free mask; set attn_implementation: sdpa")
 
 
-def probe(model: Any, pad_token_id: int) -> str | None:
+def probe(model: Any, pad_token_id: int, by_answer: bool = False) -> str | None:
     """Score two small random pairs both ways and return None where the scores agree, else why shared rows are out.
 
     Args:
         model: the very classifier that is to train or score, neither wrapped nor a PEFT model.
         pad_token_id: not used as a token of the pairs.
+        by_answer: as in `shared_row_scores`.
     """
     pairs = _random_pairs(model.config.get_text_config().vocab_size, pad_token_id)
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            difference = _difference(model, pairs, pad_token_id)
+            difference = _difference(model, pairs, pad_token_id, by_answer)
     except Exception as error:  # whatever an architecture raises at arguments that it does not know
         return (str(error) or type(error).__name__).splitlines()[0]
     finally:
@@ -202,7 +213,7 @@ def _random_pairs(vocab_size: int, pad_token_id: int) -> list[list[list[int]]]:
     return [[prompt + tokens(first), prompt + tokens(second)] for prompt, first, second in prompts]
 
 
-def _difference(model: Any, pairs: list[list[list[int]]], pad_token_id: int) -> float:
+def _difference(model: Any, pairs: list[list[list[int]]], pad_token_id: int, by_answer: bool) -> float:
     """Return the largest difference between the scores of both layouts, relative to the largest score or to 1."""
     shared, separate = (
         {name: tensor.to(model.device) for name, tensor in batch.items()}
@@ -211,5 +222,6 @@ def _difference(model: Any, pairs: list[list[list[int]]], pad_token_id: int) -> 
             one_row_a_dialogue([dialogue for pair in pairs for dialogue in pair], pad_token_id),
         )
     )
-    found, expected = shared_row_scores(model, **shared).flatten().float(), model(**separate).logits.flatten().float()
+    found = shared_row_scores(model, **shared, by_answer=by_answer).flatten().float()
+    expected = model(**separate).logits.flatten().float()
     return ((found - expected).abs().max() / expected.abs().max().clamp(min=1)).item()

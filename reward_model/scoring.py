@@ -133,20 +133,36 @@ class RewardScorer:
         return known | (dict(gather_object(list(computed.items()))) if ranks > 1 else computed)
 
     def _plan(self, texts: Mapping[bytes, list[int]]) -> tuple[dict[bytes, float], list[Keys]]:
-        """Return the scores that the cache knows, and the forward passes that give the others."""
+        """Return the scores that the cache knows, and the forward passes that give the others.
+
+        A pass of which nothing is known is one that would have been without a cache: so a killed run that goes on ends
+        with the very scores of a run that was left alone.
+        """
         known = self.cache.look_up(texts) if self.cache else {}
-        missing = [key for key in texts if key not in known]
-        token_ids = [texts[key] for key in missing]
+        if len(known) == len(texts):
+            return known, []
+        passes = [each for each in self._passes(texts) if not any(key in known for key in chain.from_iterable(each))]
+        planned = {key for each in passes for key in chain.from_iterable(each)}
+        rest = {key: text for key, text in texts.items() if key not in known and key not in planned}
+        return known, passes + self._passes(rest)
+
+    def _passes(self, texts: Mapping[bytes, list[int]]) -> list[Keys]:
+        """Return the forward passes that score `texts`."""
+        keys, token_ids = list(texts), list(texts.values())
         groups = group_by_beginning(token_ids, min(self.batch_tokens, _LONGEST_SHARED_ROW))
-        if len(groups) < len(missing) and not self._takes_shared_rows:
-            groups = [[index] for index in range(len(missing))]
+        if len(groups) < len(keys) and not self._takes_shared_rows:
+            groups = [[index] for index in range(len(keys))]
         batches = batch_groups(token_ids, groups, self.batch_tokens)
-        return known, [[[missing[index] for index in group] for group in batch] for batch in batches]
+        return [[[keys[index] for index in group] for group in batch] for batch in batches]
 
     @functools.cached_property
     def _takes_shared_rows(self) -> bool:
         """Whether conversations that begin alike may stand in one row; asked for and tried when there are some."""
-        return probe(self._classifier, self.pad_token_id) is None
+        return probe(self._classifier, self.pad_token_id, self._attends_by_answer) is None
+
+    @property
+    def _attends_by_answer(self) -> bool:
+        return self.model.device.type == "cpu"
 
     @property
     def _classifier(self) -> Any:
@@ -177,7 +193,11 @@ class RewardScorer:
             return self.model(**rows, use_cache=False).logits.squeeze(-1).float().cpu()
         prefixes = [common_prefix(group) for group in groups]
         rows = self._to_device(one_row_each(groups, prefixes, self.pad_token_id))
-        return shared_row_scores(self._classifier, **rows)[rows["ends"] >= 0].float().cpu()
+        return (
+            shared_row_scores(self._classifier, **rows, by_answer=self._attends_by_answer)[rows["ends"] >= 0]
+            .float()
+            .cpu()
+        )
 
     def _to_device(self, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.to(self.model.device) for name, tensor in rows.items()}

@@ -40,6 +40,29 @@ def test_what_was_scored_is_not_scored_again(checkpoint, count_texts, tmp_path):
     assert torch.equal(scorer.score(TEXTS), scorer.score(TEXTS)) and rows == [1]
 
 
+def test_a_killed_scoring_goes_on_to_the_very_same_scores(checkpoint, count_texts, tmp_path):
+    """Other batches would give other last digits, and a killed run other files than one that was left alone."""
+    texts = [(Message("user", f"{word} " * 9), *TEXTS[0][1:]) for word in ("owl", "fox", "red", "hello", "pirate")]
+    texts += [(*texts[0][:1], Message("assistant", word)) for word in ("red", "the forest", "no")]
+    left_alone = load(checkpoint, None, batch_tokens=70).score(texts)
+    scorer = load(checkpoint, tmp_path / "cache", batch_tokens=70)
+    score_batch, notes = scorer._score_batch, []
+
+    def dies_at_the_third(groups):
+        notes.append(len(groups))
+        if len(notes) == 3:
+            raise KeyboardInterrupt
+        return score_batch(groups)
+
+    scorer._score_batch = dies_at_the_third
+    with pytest.raises(KeyboardInterrupt):
+        scorer.score(texts)
+    scorer = load(checkpoint, tmp_path / "cache", batch_tokens=70)
+    notes = count_texts(scorer)
+    assert torch.equal(scorer.score(texts), left_alone)
+    assert 0 < sum(notes) < len(texts)
+
+
 def test_the_cache_holds_raw_scores(checkpoint, count_texts, tmp_path):
     raw = load(checkpoint, tmp_path / "cache").score(TEXTS)
     store_calibration(checkpoint, Calibration(2.0, 1.0, "safety_labels", 9))

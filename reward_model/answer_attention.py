@@ -46,6 +46,7 @@ def _attend(
     value: Tensor,
     attention_mask: Tensor,
     scaling: float | None = None,
+    sliding_window: int | None = None,
     layout: Layout = (),
     **ignored: Any,
 ) -> tuple[Tensor, None]:
@@ -54,6 +55,7 @@ def _attend(
     Args:
         query: [batch, heads, time, size]; key and value [batch, key heads, time, size].
         attention_mask: True where a token sees another [batch, 1, time, time].
+        sliding_window: without one the first answer, with the prompt before it, is attended to causally.
         layout: of the rows; transformers hands it on from the call of the body.
     """
     assert layout, "an architecture that does not hand arguments of the call on to its attention"
@@ -61,12 +63,12 @@ def _attend(
     key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
     output = torch.zeros_like(query)
     for row, (prefix, ends) in enumerate(layout):
-        begin = 0
-        for end in ends:
-            seen = [slice(0, end)] if begin == 0 else [slice(0, prefix), slice(begin, end)]
+        for begin, end in zip([0, *ends], ends, strict=False):
+            seen = [slice(0, prefix), slice(begin, end)] if begin else [slice(0, end)]
             keys, values = (torch.cat([states[row, :, part] for part in seen], dim=1) for states in (key, value))
-            mask = torch.cat([attention_mask[row, :, begin:end, part] for part in seen], dim=2)
-            own = query[row : row + 1, :, begin:end]
-            output[row, :, begin:end] = scaled_dot_product_attention(own, keys[None], values[None], mask, scale=scaling)
-            begin = end
+            is_causal = begin == 0 and sliding_window is None
+            mask = None if is_causal else torch.cat([attention_mask[row, 0, begin:end, part] for part in seen], dim=1)
+            states = (query[row : row + 1, :, begin:end], keys[None], values[None])
+            attended = scaled_dot_product_attention(*states, mask, is_causal=is_causal, scale=scaling)
+            output[row, :, begin:end] = attended[0]
     return output.transpose(1, 2).contiguous(), None

@@ -56,7 +56,7 @@ class RewardModelArguments:
     score_batch_tokens: int | None = field(
         default=None,
         metadata={
-            "help": "Tokens in a forward pass of the test, padding included; default: 1,024 on a CPU, 16,384 elsewhere."
+            "help": "Tokens in a forward pass of the test, padding included; default: 2,048 on a CPU, 16,384 elsewhere."
         },
     )
     train_batch_tokens: int = field(

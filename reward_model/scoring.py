@@ -30,7 +30,7 @@ from reward_model.score_cache import ScoreCache, model_fingerprint, text_key
 __all__ = ["RewardScorer", "batch_tokens_for", "reads_as_safety"]
 
 _BATCH_TOKENS = 16_384
-_BATCH_TOKENS_ON_CPU = 1_024  # activations of more leave the processor's caches
+_BATCH_TOKENS_ON_CPU = 2_048  # activations of more leave the processor's caches
 _LONGEST_SHARED_ROW = 4_096  # a longer one spends more on attention than its prompt would cost again
 
 Keys = list[list[bytes]]  # of a forward pass: the texts of each row
@@ -54,8 +54,9 @@ class RewardScorer:
             tokens; None keeps none.
 
     Raises:
-        InputError: the model has another number of labels, or its pad token is also its end token: the model scores
-            the last token that is no padding, which would then be the one before the end.
+        InputError: the model has another number of labels, an adapter with learnt prompts, or a pad token that is also
+            its end token: the model scores the last token that is no padding, which would then be the one before the
+            end.
     """
 
     def __init__(
@@ -71,6 +72,11 @@ class RewardScorer:
             raise InputError(f"a reward model has one label, found {model.config.num_labels}")
         if pad_token_id is None or pad_token_id == tokenizer.eos_token_id:
             raise InputError(f"the reward model's pad token ({pad_token_id}) must exist and differ from the end token")
+        adapter = getattr(model, "active_peft_config", None)
+        if adapter is not None and adapter.is_prompt_learning:  # transformers then finds no padding, and scores it
+            raise InputError(
+                f"a reward model with learnt prompts ({adapter.peft_type.value}) cannot be scored; use LoRA"
+            )
         self.model, self.tokenizer, self.calibration = model, tokenizer, calibration
         self.batch_tokens, self.pad_token_id = batch_tokens or batch_tokens_for(model.device), pad_token_id
         self.cache = ScoreCache(cache, model_fingerprint(model)) if cache else None

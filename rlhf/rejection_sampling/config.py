@@ -48,7 +48,7 @@ class RejectionSamplingConfig:
     dtype: str = field(default="float32", metadata={"help": "Precision of the policy and of the reward models."})
     batch_tokens: int = field(default=32768, metadata={"help": "Bound of rows x tokens in a batch of sampling."})
     score_batch_tokens: int | None = field(
-        default=None, metadata={"help": "The same in a batch of scoring; default: 1,024 on a CPU, 16,384 elsewhere."}
+        default=None, metadata={"help": "The same in a batch of scoring; default: 2,048 on a CPU, 16,384 elsewhere."}
     )
     score_cache: str | None = field(
         default=None,

@@ -143,6 +143,16 @@ def test_an_adapter_scores_unmerged_as_it_was_trained_and_as_merged(adapter, tin
     assert expected.std() > 0.2, "scores that hardly differ show nothing"
 
 
+def test_an_adapter_of_learnt_prompts_is_refused(tiny_reward_checkpoint, tiny_tokenizer):
+    """With them a sequence classifier of transformers finds no padding, and scores what stands after the answer."""
+    from peft import PromptTuningConfig, get_peft_model
+
+    config = PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3)
+    model = get_peft_model(load_scalar_model(tiny_reward_checkpoint), config)
+    with pytest.raises(InputError, match=r"learnt prompts \(PROMPT_TUNING\) cannot be scored; use LoRA"):
+        RewardScorer(model, tiny_tokenizer)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -34,7 +34,7 @@ def common_prefix(dialogues: Sequence[Sequence[int]]) -> int:
     It may end inside the prompt, where a template or tokenizer writes the border according to the answer, or inside the
     answers, where they begin alike: both are right, as equal prefixes have equal states.
     """
-    shared = os.path.commonprefix([*dialogues])  # compares any sequences, not only paths
+    shared = os.path.commonprefix([*dialogues])  # type: ignore[list-item]  # any sequences will do, not only paths
     return min(len(shared), min(map(len, dialogues)) - 1)
 
 
@@ -131,7 +131,8 @@ def shared_row_scores(
     """
     body = getattr(model, model.base_model_prefix)
     masks = attention_masks(model, segments, position_ids)
-    attention, layout = contextlib.nullcontext(), {}
+    attention: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    layout: dict[str, Any] = {}
     if by_answer and model.config._attn_implementation == "sdpa":
         attention, layout = answer_by_answer(model), {"layout": layout_of(segments, ends)}
     with attention:

@@ -23,6 +23,7 @@ from chat_model.errors import InputError
 from chat_model.rows import write_json, write_whole
 
 RUN_FILE = "run.json"
+CACHE_TAG = "CACHEDIR.TAG"  # of the Cache Directory Tagging Specification: nothing in a folder with it is input
 _STARTED_FILE = "started.json"
 _PACKAGES = ("rlhf-rounds", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _HASHED_WHOLE = 64 * 2**20  # bytes; larger files are told apart by size and modification time
@@ -107,10 +108,12 @@ def run_as_command(main: Callable[[], None]) -> None:
     """Run a stage's `main` as a command: a user's mistake is one line on standard error and exit code 2."""
     try:
         main()
-        _leave_process_group()
+        _wait_for_everyone()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        _leave_process_group()
 
 
 @contextlib.contextmanager
@@ -197,12 +200,10 @@ def _wait_for_everyone() -> None:
 
 
 def _leave_process_group() -> None:
-    """End gloo's threads before the interpreter goes, or it aborts now and then ("terminate called …")."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from chat_model.processes import process_state
+        from chat_model.processes import leave_process_group
 
-        _wait_for_everyone()
-        process_state().destroy_process_group()
+        leave_process_group()
 
 
 def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> dict[str, Any]:
@@ -236,8 +237,12 @@ def _versions() -> dict[str, str]:
 
 
 def find_inputs(arguments: Any) -> dict[str, str]:
-    """Return ``{path: fingerprint}`` for every value among `arguments` (nested too) that is an existing path."""
-    return {path: fingerprint(path) for path in sorted(set(_paths_in(arguments)))}
+    """Return ``{path: fingerprint}`` for every value among `arguments` (nested too) that is an existing path.
+
+    A folder that is tagged as a cache is left out: it changes with every run and decides no result.
+    """
+    paths = sorted(set(_paths_in(arguments)))
+    return {path: fingerprint(path) for path in paths if not (Path(path) / CACHE_TAG).is_file()}
 
 
 def _paths_in(value: Any) -> Iterator[str]:

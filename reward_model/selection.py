@@ -28,9 +28,9 @@ def select_pairs(
     Raises:
         InputError: a bad row, unrated pairs where the margin needs a rating, a share that cannot be filled, no pair.
     """
-    train_pairs = _without_bad_labels(run, _read(arguments.preferences, arguments))
+    train_pairs = without_bad_labels(run, _read(arguments.preferences, arguments))
     if arguments.test_preferences:
-        test_pairs = _without_bad_labels(run, _read(arguments.test_preferences, arguments), "test_")
+        test_pairs = without_bad_labels(run, _read(arguments.test_preferences, arguments), "test_")
     else:
         train_pairs, test_pairs = hold_out(train_pairs, lambda pair: opening(pair.prompt), arguments.test_share, seed)
     mixture = Mixture(arguments.domain, arguments.other_domain_share)
@@ -56,7 +56,7 @@ def _read(sources: Sequence[str], arguments: RewardModelArguments) -> list[Prefe
     return pairs
 
 
-def _without_bad_labels(run: StageRun, pairs: Sequence[PreferencePair], prefix: str = "") -> list[PreferencePair]:
+def without_bad_labels(run: StageRun, pairs: Sequence[PreferencePair], prefix: str = "") -> list[PreferencePair]:
     """Drop the pairs whose safety labels rule them out, and count what was read and dropped under `prefix`."""
     consistent = drop_contradictory_labels(pairs)
     kept = drop_unsafe_chosen(consistent)

@@ -12,8 +12,9 @@ from reward_model.evaluate.calibrate import calibration_error, fit, halves
 from reward_model.evaluate.config import EvaluateConfig
 from reward_model.evaluate.measures import measure, record_evaluation
 from reward_model.evaluate.scored_pairs import ScoredPairs, score_pairs
-from reward_model.mixing import drop_unsafe_chosen, hold_out, opening
+from reward_model.mixing import hold_out, opening
 from reward_model.scoring import RewardScorer
+from reward_model.selection import without_bad_labels
 
 
 def evaluate_checkpoint(run: StageRun, config: EvaluateConfig) -> None:
@@ -49,13 +50,12 @@ def _score(run: StageRun, config: EvaluateConfig) -> tuple[ScoredPairs, Calibrat
 
 
 def _read_pairs(run: StageRun, config: EvaluateConfig) -> list[PreferencePair]:
-    """Return the pairs to evaluate on; those with an unsafe chosen and a safe rejected answer are left out, counted."""
+    """Return the pairs to evaluate on; those that training leaves out for their safety labels are so here, counted."""
     read = [pair for source in config.preferences for pair in read_preferences(source)]
-    kept = drop_unsafe_chosen(read)
-    pairs = kept
+    pairs = kept = without_bad_labels(run, read)
     if config.test_share is not None:
         _, pairs = hold_out(kept, lambda pair: opening(pair.prompt), config.test_share, config.seed)
-    run.count(read=len(read), dropped_unsafe_chosen=len(read) - len(kept), not_held_out=len(kept) - len(pairs))
+    run.count(not_held_out=len(kept) - len(pairs))
     if not pairs:
         raise InputError(f"preferences: no pair is left of {len(read)} to evaluate on")
     return pairs

@@ -34,7 +34,7 @@ def select(run: StageRun, config: RejectionSamplingConfig) -> None:
     temperatures = _temperatures(run, config, prompts, shards)  # 2
     num_samples = config.num_samples // len(temperatures)
     drawn = draw_responses(config, prompts, temperatures, num_samples, shards, "samples")  # 3
-    candidates = score_responses(config, [*drawn, *remembered])  # 4: all under the same, current reward models
+    candidates = score_responses(config, [*drawn, *remembered], shards)  # 4: all under the current reward models
     if run.is_main:
         new, earlier = candidates[: len(drawn)], candidates[len(drawn) :]
         kept = _keep_best(run, config, new, earlier)  # 5, 6

@@ -24,7 +24,7 @@ def sweep_temperatures(config: RejectionSamplingConfig, prompts: Sequence[Prompt
     some = prompts[: config.tuning_prompts]
     candidates = config.tune_temperature
     drawn = draw_responses(config, some, candidates, config.num_samples, shards, "temperature_sweep")
-    rewards = torch.tensor([candidate.reward for candidate in score_responses(config, drawn)])
+    rewards = torch.tensor([candidate.reward for candidate in score_responses(config, drawn, shards)])
     return compare_temperatures(candidates, rewards.view(len(some), len(candidates), config.num_samples))
 
 

@@ -11,6 +11,7 @@ import torch
 from chat_model.conversation import Message, Prompt
 from chat_model.errors import InputError
 from chat_model.rows import read_rows, write_rows
+from reward_model.scoring import RewardScorer
 from rlhf.rejection_sampling import sampling
 from rlhf.rejection_sampling.__main__ import main
 
@@ -194,6 +195,50 @@ def test_a_killed_run_continues_without_sampling_again(options, tmp_path, kill_a
     assert len(since) == 1 and not first & set(since), "only the last shard is drawn, from a seed of its own"
     assert contents(tmp_path / "killed") == contents(tmp_path / "quiet")
     assert run_of(tmp_path / "killed")["metrics"] == run_of(tmp_path / "quiet")["metrics"]
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """How many texts every forward pass of a reward model has scored, and no more than `scored.limit` passes."""
+
+    class Notes(list):
+        limit = 10**9
+
+    notes, plain = Notes(), RewardScorer._score_batch
+
+    def score_batch(scorer, groups):
+        if len(notes) == notes.limit:
+            raise Killed
+        notes.append(sum(map(len, groups)))
+        return plain(scorer, groups)
+
+    monkeypatch.setattr(RewardScorer, "_score_batch", score_batch)
+    return notes
+
+
+def test_a_run_killed_while_scoring_scores_nothing_again(options, tmp_path, scored):
+    small = [*options, "--score_batch_tokens=80"]
+    main([*small, f"--output_dir={tmp_path / 'quiet'}"])
+    total, scored.limit = sum(scored), len(scored) // 2 + 1
+    scored.clear()
+    with pytest.raises(Killed):
+        main([*small, f"--output_dir={tmp_path / 'killed'}"])
+    scored.limit = 10**9
+    main([*small, f"--output_dir={tmp_path / 'killed'}"])
+    assert sum(scored) == total
+    assert contents(tmp_path / "killed") == contents(tmp_path / "quiet")
+
+
+def test_a_shared_cache_spares_the_pool_its_scores(options, tmp_path, scored):
+    """The reward models of the next round are the same here, so what is remembered has its scores already."""
+    shared = [*options, f"--score_cache={tmp_path / 'scores'}"]
+    main([*shared, f"--output_dir={tmp_path / 'v1'}"])
+    first = sum(scored)
+    scored.clear()
+    pool = f"--pool={tmp_path / 'v1' / 'pool.jsonl'}"
+    main([*shared, f"--output_dir={tmp_path / 'v2'}", pool])
+    assert first > 0 and sum(scored) == 0, "the same samples again, and the pool"
+    assert run_of(tmp_path / "v2")["counts"]["remembered"] > 0
 
 
 def plant(partial, text):

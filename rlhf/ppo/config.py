@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chat_model.engines import ENGINE_HELP, Engine
 from chat_model.errors import InputError
 
 
@@ -33,6 +34,7 @@ class PPOConfig:
     num_epochs: int = _option(1, "Passes over a batch's mini-batches (paper: 1).")
     sample_batch_tokens: int = _option(32768, "Padded tokens, new ones included, that are sampled at once.")
     micro_batch_tokens: int = _option(16384, "Padded tokens that a process holds in one forward and backward pass.")
+    engine: Engine = _option("transformers", ENGINE_HELP)
     temperature: float = _option(1.0, "Sampling temperature; every log-probability is taken at it.")
     max_new_tokens: int = _option(512, "Tokens after which a response is cut off.")
     max_prompt_tokens: int | None = _option(None, "Longer prompts are left out and counted; default: what fits.")

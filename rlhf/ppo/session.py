@@ -1,5 +1,7 @@
 """What a run of PPO works with from its first iteration to its last, made ready before the loop starts."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from chat_model.errors import InputError
 from chat_model.loading import load_tokenizer
 from chat_model.processes import on_cpu_only
 from chat_model.rows import read_prompts
+from chat_model.sharding import whole_weights
 from chat_model.stage import StageRun
 from chat_model.template import render_prompt
 from rlhf.ppo.config import PPOConfig, check_config
@@ -22,6 +25,7 @@ from rlhf.ppo.guards import check_log_probs, check_no_dropout, check_safety_mode
 from rlhf.ppo.memory_plan import plan_memory, plan_table
 from rlhf.ppo.models.interface import Reference, Scorers, parameter_groups
 from rlhf.ppo.models.loading import load_models
+from rlhf.ppo.sharding import check_sharding
 from rlhf.ppo.state import TrainingState
 
 
@@ -46,6 +50,14 @@ class Session:
     models: Models
     prompts: list[Prompt]
     held_out: list[Prompt]  # never trained on; may be none
+
+    @contextlib.contextmanager
+    def whole_policy(self) -> Iterator[Any]:
+        """Give the policy as a causal language model, its weights whole inside the ``with`` block if they are sharded."""
+        trained = self.models.trained
+        policy = self.accelerator.unwrap_model(trained).sampling_policy()
+        with whole_weights(trained, policy):
+            yield policy
 
     def save_policy(self, folder: Path) -> None:
         """Write the policy in Hugging Face format, with its tokenizer; every rank must call."""
@@ -72,6 +84,7 @@ def open_session(run: StageRun, config: PPOConfig, scorers: Scorers | None) -> S
     """
     accelerator = start_processes()
     check_config(config, accelerator.num_processes)
+    check_sharding(accelerator, config)
     if scorers is None:
         check_safety_model(config.safety_reward_model, config.safety_threshold, config.allow_uncalibrated_safety)
     all_prompts = read_prompts(config.prompts)

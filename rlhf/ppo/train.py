@@ -162,7 +162,9 @@ def _save(session: Session, state: TrainingState) -> None:
     """Save a checkpoint where one is due and the run goes on."""
     config, done = session.config, state.iterations
     goes_on = done < config.num_iterations and not should_stop(state, config.patience)
-    if config.save_every and done % config.save_every == 0 and goes_on:
+    # Until the policy has moved it has no moments, and those of FSDP2 can only be read back if all are there.
+    can_be_read = done > config.critic_warmup_iterations or not session.accelerator.is_fsdp2
+    if config.save_every and done % config.save_every == 0 and goes_on and can_be_read:
         save_checkpoint(session.accelerator, session.run.folder, state, config)
         if session.accelerator.is_main_process:
             forget_other_bests(session.run.folder, state)

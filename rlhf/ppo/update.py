@@ -106,7 +106,7 @@ def accumulate_gradients(
     for number, cut in enumerate(micro_batches, 1):
         # Backward before the next part's forward: parts may share layers, and never hold their activations together.
         policy_sums = _policy_gradient(accelerator, module, rollout, cut, settings, num_tokens, critic_only)
-        with _synchronized(accelerator, module, number == len(micro_batches)):
+        with _gradients_meet(accelerator, module, number == len(micro_batches)):
             value = _critic_gradient(accelerator, module, rollout, cut, settings, num_tokens)
         sums += replace(policy_sums, value_loss=value)
     return sums.reduced(accelerator)
@@ -124,7 +124,7 @@ def _policy_gradient(
     """Add the policy's gradient of a micro-batch, kept on this rank until the critic's last one meets the others'."""
     mask = cut(rollout.responses.response_mask)
     old_log_probs, advantages = cut(rollout.measurements.log_probs), cut(rollout.advantages)
-    with accelerator.no_sync(module), torch.set_grad_enabled(not measure_only):
+    with _gradients_meet(accelerator, module, False), torch.set_grad_enabled(not measure_only):
         log_probs = _forward(module, rollout.responses, cut, settings.temperature, "policy").log_probs
         assert log_probs is not None
         loss = policy_loss(log_probs, old_log_probs, advantages, mask, settings.clip_range)
@@ -193,9 +193,10 @@ def _in_low_precision(accelerator: Accelerator, module: nn.Module) -> bool:
     return accelerator.mixed_precision != "no" or not all_whole
 
 
-def _synchronized(accelerator: Accelerator, module: nn.Module, is_last: bool) -> AbstractContextManager:
-    """Let gradients meet over ranks in the last backward pass of a mini-batch only."""
-    return nullcontext() if is_last else accelerator.no_sync(module)
+def _gradients_meet(accelerator: Accelerator, module: nn.Module, is_last: bool) -> AbstractContextManager:
+    """Let gradients meet over ranks in the last backward pass of a mini-batch only; under FSDP2 in every one, where
+    waiting would hold the gradients of all weights whole on each rank."""
+    return nullcontext() if is_last or accelerator.is_fsdp2 else accelerator.no_sync(module)
 
 
 def _step(

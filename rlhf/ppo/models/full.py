@@ -29,6 +29,7 @@ class PolicyAndCritic(nn.Module):
         super().__init__()
         self.policy = policy
         self.critic = critic
+        self._no_split_modules = list(policy._no_split_modules or ())  # the layers that FSDP2 shards one by one
 
     def forward(
         self,

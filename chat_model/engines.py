@@ -1,4 +1,4 @@
-"""The engines that can sample, by name; `chat_model.generation` runs them. No torch here: configurations name them too."""
+"""The engines that can sample, by name; `chat_model.generation` runs them. No torch here: configurations name them."""
 
 from typing import Literal
 

@@ -53,7 +53,7 @@ class Session:
 
     @contextlib.contextmanager
     def whole_policy(self) -> Iterator[Any]:
-        """Give the policy as a causal language model, its weights whole inside the ``with`` block if they are sharded."""
+        """Give the policy as a causal language model whose weights are whole inside the ``with`` block."""
         trained = self.models.trained
         policy = self.accelerator.unwrap_model(trained).sampling_policy()
         with whole_weights(trained, policy):

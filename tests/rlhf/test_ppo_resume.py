@@ -93,7 +93,7 @@ def test_two_processes_learn_what_one_does(scenarios):
 
 
 def test_a_sharded_run_learns_what_one_process_does(scenarios):
-    """By the shipped fsdp2.yaml: gathered weights sample, and norms, steps, checkpoints and the policy are whole ones."""
+    """By the shipped fsdp2.yaml: gathered weights sample; norms, steps and the policy that is left are whole ones."""
     from safetensors.torch import load_file
 
     endings = json.loads((scenarios / "endings.json").read_text())

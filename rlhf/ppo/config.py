@@ -67,6 +67,9 @@ class PPOConfig:
     max_sampler_mismatch: float = _option(0.1, "Mean nats a token between sampler and trainer that stop the run.")
 
     held_out_prompts: str | None = _option(None, "Prompts the policy is judged on and never trained on; default: none.")
+    held_out_judge: str | None = _option(
+        None, "Dotted name of a function that grades the held-out responses; for the curves only."
+    )
     evaluate_every: int = _option(10, "Iterations between judgements on the held-out prompts.")
     stop_on: Literal["reward", "win_rate"] = _option(
         "reward", "Held-out measure that picks the best policy: mean R_c, or the share of wins over the start."
@@ -114,6 +117,8 @@ def check_config(config: PPOConfig, num_processes: int) -> None:
         raise InputError(
             f"patience: found {config.patience}; expected held_out_prompts with it, to judge the policy on"
         )
+    if config.held_out_judge and not config.held_out_prompts:
+        raise InputError(f"held_out_judge: found {config.held_out_judge}; expected held_out_prompts with it, to grade")
     if config.kl_target and not config.kl_coefficient:
         raise InputError("kl_coefficient: found 0 beside a kl_target; expected a positive number to start from")
 

@@ -16,7 +16,7 @@ from rlhf.ppo.checkpoint import remove_checkpoints, resume, save_checkpoint
 from rlhf.ppo.collection import measure, respond, sampler_mismatch, score
 from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.guards import check_kl, length_warning
-from rlhf.ppo.held_out import forget_other_bests, judge, judge_start, should_stop, take_best
+from rlhf.ppo.held_out import forget_other_bests, judge, should_stop, take_best
 from rlhf.ppo.kl_control import next_coefficient
 from rlhf.ppo.metrics import PhaseTimer, rollout_metrics
 from rlhf.ppo.models.interface import Scorers
@@ -45,7 +45,7 @@ def train(run: StageRun, config: PPOConfig, scorers: Scorers | None = None) -> N
     """
     session = open_session(run, config, scorers)
     state = resume(session.accelerator, run.folder, config)
-    run.forget_after(state.iterations, key="iteration")
+    run.forget_after(state.iterations or -1, key="iteration")  # iteration 0 is the judgement of the start
     _say_at_start(session, state)
     last = _run_iterations(session, state)
     run.record(iterations=state.iterations, **last)
@@ -67,7 +67,7 @@ def _run_iterations(session: Session, state: TrainingState) -> Metrics:
     """Run what is left of the iterations; return the metrics of the last one."""
     config, metrics = session.config, Metrics()
     if session.held_out and not state.start_scores:
-        judge_start(session, state)
+        session.run.log({"iteration": 0, **judge(session, state)})
     total, hidden = config.num_iterations, not session.run.is_main
     with tqdm(desc="PPO", initial=state.iterations, total=total, disable=hidden) as progress:
         while state.iterations < total and not should_stop(state, config.patience):

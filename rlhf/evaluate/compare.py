@@ -1,6 +1,6 @@
 """The stage that compares checkpoints on held-out prompts, by a judge and by the reward models (Figure 11)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,11 @@ from chat_model.loading import load_causal_lm, load_tokenizer
 from chat_model.rows import write_rows
 from chat_model.stage import StageRun
 from reward_model.scoring import RewardScorer
+from rlhf.evaluate.grades import Judge, mean_grades
 from rlhf.evaluate.win_rate import win_rate
 from rlhf.prompt_sets import draw_prompts
 
 # (prompt, response) -> {"helpfulness": 0.85, …} or {"safety": 1.0, "unsafe": 0.0}; the first value is the one that wins
-Judge = Callable[[list[dict[str, Any]], str], Mapping[str, float]]
 
 
 @dataclass
@@ -73,10 +73,8 @@ def compare(run: StageRun, config: EvaluateConfig) -> None:
 
 def summarize(judged: Judged) -> dict[str, float]:
     """Return the mean of every grade in points (0 to 100) over the responses that have it, and the mean length."""
-    names = dict.fromkeys(name for verdict in judged.verdicts for name in verdict)
-    grades = {name: [verdict[name] for verdict in judged.verdicts if name in verdict] for name in names}
     length = sum(map(len, judged.samples.response_ids)) / len(judged.samples)
-    return {**{name: 100 * sum(values) / len(values) for name, values in grades.items()}, "length": length}
+    return {**mean_grades(judged.verdicts), "length": length}
 
 
 def compare_in_turn(judged: Mapping[str, Judged]) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,10 @@ def _rounds(*words):
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
-COMMANDS = ["quickstart", "run", "status", "mask", "import", "annotate", "preferences", "evaluate-rm", "rollouts"]
+COMMANDS = [
+    *("quickstart", "run", "plan", "status", "report", "clean", "mask", "import", "annotate", "preferences"),
+    *("evaluate-rm", "rollouts"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -69,7 +69,7 @@ def _render(recipe: str | None, steps: dict[str, FinishedStep]) -> str:
         command="rounds quickstart" if recipe == "quickstart" else f"rounds run {recipe or 'RECIPE_FOLDER'}",
         results=results,
         bars=bars,
-        columns=_columns(results["stages"]),
+        table=_table(results["stages"]),
         sections=[section for section in _sections(steps) if section.pictures],
         samples=samples,
         steps=list(steps.values()),
@@ -77,8 +77,20 @@ def _render(recipe: str | None, steps: dict[str, FinishedStep]) -> str:
     )
 
 
-def _columns(stages: dict[str, dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(column for scores in stages.values() for column in scores))
+def _table(stages: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Return heading and rows of what was measured of every checkpoint; grades are in points, win rates in per cent."""
+    columns = list(dict.fromkeys(column for scores in stages.values() for column in scores))
+    heading = ["checkpoint", *("KL" if column == "kl" else column.replace("_", " ") for column in columns)]
+    return [
+        heading,
+        *([name, *(_shown(column, scores.get(column)) for column in columns)] for name, scores in stages.items()),
+    ]
+
+
+def _shown(column: str, value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or "–"
+    return f"{value:.0%}" if column.startswith("win_rate") else f"{value:.1f}"
 
 
 def _provenance(steps: dict[str, FinishedStep]) -> dict[str, str]:
@@ -105,14 +117,7 @@ def _sections(steps: dict[str, FinishedStep]) -> list[Section]:
             *_win_rate_pictures(steps),
         ),
         *_round_sections(steps),
-        _section(
-            "Reward models",
-            "Held-out pairs ranked as the annotator ranked them. It should be easiest where the answers differ most.",
-            (
-                charts.accuracy_by_rating(steps),
-                "Newest models, own domain, with 95 % intervals; dotted: chance.",
-            ),
-        ),
+        *_reward_model_sections(steps),
         _section(
             "Rejection sampling",
             "The gap between the best and the median of N samples is the gain to be had.",
@@ -156,6 +161,17 @@ def _round_sections(steps: dict[str, FinishedStep]) -> list[Section]:
             (round_charts.divergence(steps), "Distance from the first checkpoint, on the checkpoint's own answers."),
             (round_charts.lengths(steps), "Length of the answers."),
             (round_charts.refusals(steps), "Refusals by kind of request; borderline ones only look dangerous."),
+        ),
+    ]
+
+
+def _reward_model_sections(steps: dict[str, FinishedStep]) -> list[Section]:
+    newest = "Newest models, own domain, with 95 % intervals; dotted: chance."
+    return [
+        _section(
+            "Reward models",
+            "Held-out pairs ranked as the annotator ranked them. It should be easiest where the answers differ most.",
+            (charts.accuracy_by_rating(steps), newest),
         ),
         _section(
             "Reward models by round",

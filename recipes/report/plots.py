@@ -36,6 +36,8 @@ _STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=COLOURS),
 }
 _SIZE = (5.2, 3.1)  # inches; about the width of a phone, so that letters are not shrunk there
+_LONG_LABEL = 20  # characters from which on three names do not fit side by side
+_MANY_NAMES = 4  # checkpoints from which on their names need smaller letters
 
 Interval = Mapping[str, float]  # "low" and "high" beside the value they surround
 
@@ -69,7 +71,7 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], *, y: str, label: st
             heights = [values.get(name, math.nan) for values in groups.values()]
             bars = axes.bar(at, heights, width * 0.92, label=name)
             axes.bar_label(bars, fmt=lambda value: "" if math.isnan(value) else f"{value:.0f}", fontsize=8, padding=1)
-        axes.set_xticks(range(len(groups)), list(groups))
+        name_checkpoints(axes, list(groups))
         name_axes(axes, "", y, len(series))
 
     return draw_svg(draw, label)
@@ -146,6 +148,12 @@ def _points_with_intervals(axes: Axes, values: list[tuple[float, Interval]], at:
     axes.errorbar(middle, at, xerr=[low, high], fmt="o", markersize=5, capsize=3, linewidth=1.4, label=name)
 
 
+def name_checkpoints(axes: Axes, names: Sequence[str]) -> None:
+    """Put one tick a checkpoint on the x axis, a name such as "RLHF-V3 + GAtt" on two lines."""
+    axes.set_xticks(range(len(names)), [name.replace(" + ", "\n+ ") for name in names])
+    axes.tick_params(axis="x", labelsize=8 if len(names) > _MANY_NAMES else 10)
+
+
 def name_axes(axes: Axes, x: str, y: str, num_series: int, grid: Literal["x", "y"] = "y") -> None:
     """Label both axes, put a faint grid along one, and a legend above where there are several series."""
     axes.set_xlabel(x)
@@ -153,7 +161,9 @@ def name_axes(axes: Axes, x: str, y: str, num_series: int, grid: Literal["x", "y
     axes.grid(axis=grid, alpha=0.18, color=INK)
     axes.set_axisbelow(True)
     if num_series > 1:
-        axes.figure.legend(loc="outside upper left", ncols=3, borderaxespad=0.2, handlelength=1.4)
+        longest = max(map(len, axes.get_legend_handles_labels()[1]))
+        columns = 3 if longest < _LONG_LABEL else 2
+        axes.figure.legend(loc="outside upper left", ncols=columns, borderaxespad=0.2, handlelength=1.4)
 
 
 def draw_svg(draw: Any, label: str, height: float = _SIZE[1]) -> Markup:

@@ -10,10 +10,10 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from recipes.report.plots import COLOURS, INK, Interval, draw_svg, name_axes
+from recipes.report.plots import COLOURS, INK, Interval, draw_svg, name_axes, name_checkpoints
 
 _ROW_HEIGHT = 0.42  # inches
-_OVERLAP = 1.5  # of a distribution with the row above it
+_HEIGHT = 0.9  # of a distribution, in rows
 _GRID_POINTS = 160
 
 
@@ -38,20 +38,22 @@ def plane(points: Mapping[str, tuple[tuple[float, Interval], tuple[float, Interv
 
 
 def distributions(values: Mapping[str, Sequence[float]], *, x: str, label: str) -> Markup:
-    """Draw each ``name: values`` as a smooth density over a shared axis, the first on top, its mean marked."""
+    """Draw each ``name: values`` as a smooth density over a shared axis, the first on top, its mean marked.
+
+    Every density is drawn equally high, so that a narrow one does not flatten the others.
+    """
     low, high = np.percentile(np.concatenate([np.asarray(each, float) for each in values.values()]), [0.5, 99.5])
-    margin = 0.1 * (high - low) or 1.0
+    margin = 0.2 * (high - low) or 1.0
     grid = np.linspace(low - margin, high + margin, _GRID_POINTS)
     densities = {name: _density(np.asarray(each, float), grid) for name, each in values.items()}
-    peak = max(float(density.max()) for density in densities.values())
 
     def draw(axes: Axes) -> None:
         for row, (name, density) in enumerate(densities.items()):
             base, mean = len(values) - 1 - row, float(np.mean(values[name]))
-            top = base + _OVERLAP * density / peak
+            top = base + _HEIGHT * density / density.max()  # each as high as the others, however narrow
             axes.fill_between(grid, base, top, color=COLOURS[0], alpha=0.35, linewidth=0, zorder=row)
             axes.plot(grid, top, color=COLOURS[0], linewidth=1.2, zorder=row)
-            axes.plot([mean, mean], [base, base + 0.35], color=COLOURS[1], linewidth=2.2, zorder=len(values))
+            axes.plot([mean, mean], [base, base + 0.3], color=COLOURS[1], linewidth=2.2, zorder=len(values))
         axes.set_yticks(range(len(values)), list(values)[::-1])
         name_axes(axes, x, "", 0, grid="x")
 
@@ -76,8 +78,8 @@ def by_checkpoint(
             high = [bounds.get("high", value) - value for value, bounds in line.values()]
             errors = [np.maximum(0, low), np.maximum(0, high)]
             axes.errorbar(at, middle, yerr=errors, fmt="o-", markersize=4, capsize=2, linewidth=1.5, label=quantity)
-        axes.set_xticks(range(len(names)), [name.replace(" + ", "\n+ ") for name in names])
-        axes.tick_params(axis="x", labelsize=8)
+        name_checkpoints(axes, names)
+        axes.margins(y=0.08)
         axes.set_ylim(bottom=lowest)
         name_axes(axes, "", y, len(lines))
 

@@ -2,9 +2,11 @@
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from chat_model.errors import InputError
 from recipes.chain import steps_of
+from recipes.cli import main
 from recipes.recipe import read_recipe
 
 ROUNDS = [f"RLHF-V{number}" for number in range(1, 6)]
@@ -114,3 +116,11 @@ def test_rounds_that_cannot_work_are_refused_before_anything_runs(steps_with, ro
     with pytest.raises(InputError) as error:
         steps_with(*rounds)
     assert message in str(error.value)
+
+
+def test_the_readmes_plan_shows_every_step(five, tmp_path):
+    """The command of the recipe's README; a plan imports no stage, so it answers at once."""
+    result = CliRunner().invoke(main, ["plan", "five_rounds", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert f"{len(five)} of {len(five)} steps would run" in result.output
+    assert f"python -m rlhf.ppo --config {tmp_path / 'out'}/configs/RLHF-V5/ppo.yaml" in result.output

@@ -58,15 +58,20 @@ def _read(sources: Sequence[str], arguments: RewardModelArguments) -> list[Prefe
 
 def without_bad_labels(run: StageRun, pairs: Sequence[PreferencePair], prefix: str = "") -> list[PreferencePair]:
     """Drop the pairs whose safety labels rule them out, and count what was read and dropped under `prefix`."""
+    kept, numbers = drop_bad_labels(pairs)
+    run.count(**{f"{prefix}{name}": number for name, number in numbers.items()})
+    return kept
+
+
+def drop_bad_labels(pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], dict[str, int]]:
+    """Return the pairs whose safety labels do not rule them out, and how many were read and dropped by reason."""
     consistent = drop_contradictory_labels(pairs)
     kept = drop_unsafe_chosen(consistent)
-    numbers = {
+    return kept, {
         "read": len(pairs),
         "dropped_contradictory_labels": len(pairs) - len(consistent),
         "dropped_unsafe_chosen": len(consistent) - len(kept),
     }
-    run.count(**{f"{prefix}{name}": number for name, number in numbers.items()})
-    return kept
 
 
 def _check(

@@ -13,7 +13,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,10 @@ def _open_output(
     partial = output.with_name(output.name + ".partial")
     if is_main:
         _refuse_foreign_folder(output, name)
-        _prepare_partial(partial, started, is_worth_keeping)
+        try:
+            _prepare_partial(partial, started, is_worth_keeping)
+        except OSError as error:
+            raise InputError(f"output_dir {output}: cannot be written to ({error.strerror}); choose another") from error
     _wait_for_everyone()
     try:
         yield StageRun(partial, _was_resumed(partial), is_main)
@@ -217,9 +220,32 @@ def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> 
         "versions": {"python": platform.python_version(), **_versions()},
         "counts": plain(run.counts),
         "metrics": plain(run.metrics),
+        "files": _sizes(run.folder),
         "seconds": round(seconds, 2),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S"),
     }
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return the bytes of each file below `folder`, but for those that tell of the run itself."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    own = (RUN_FILE, _STARTED_FILE)
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files if file.name not in own}
+
+
+def find_damage(folder: Path, sizes: Mapping[str, int]) -> str:
+    """Say which file of a finished stage is gone or shorter than it was; an empty text when none is.
+
+    Args:
+        sizes: the bytes of each file as `run.json` holds them under ``files``. One that has grown counts as whole.
+    """
+    for name, size in sizes.items():
+        if not (folder / name).is_file():
+            return f"{name} is gone"
+        found = (folder / name).stat().st_size
+        if found < size:
+            return f"{name} is cut short: {found} of {size} bytes"
+    return ""
 
 
 def plain(content: Any) -> Any:

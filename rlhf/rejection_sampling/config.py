@@ -51,6 +51,10 @@ class RejectionSamplingConfig:
         default=4096,
         metadata={"help": "The same in a batch of scoring; on a CPU more is slower, on a GPU little faster."},
     )
+    score_cache: str | None = field(
+        default=None,
+        metadata={"help": "Folder of scores kept between runs; default: within this one, until it is complete."},
+    )
     prompts_per_shard: int = field(
         default=256, metadata={"help": "Prompts sampled between two writes; a killed run loses no more than these."}
     )

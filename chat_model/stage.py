@@ -20,7 +20,7 @@ from typing import Any
 
 from chat_model.config import parse_configs
 from chat_model.errors import InputError
-from chat_model.rows import write_json, write_whole
+from chat_model.rows import remove_unfinished, write_json, write_whole
 
 RUN_FILE = "run.json"
 _STARTED_FILE = "started.json"
@@ -164,6 +164,7 @@ def _prepare_partial(partial: Path, started: dict[str, Any], is_worth_keeping: C
     if not resumed:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
+    remove_unfinished(partial)
     write_json(partial / _STARTED_FILE, {**started, "resumed": resumed})
 
 

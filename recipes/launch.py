@@ -26,6 +26,7 @@ from recipes.progress import StageOutput
 from recipes.recipe import Recipe
 from recipes.step import Step, StepFailed
 
+CONFIGS = "configs"  # folder below the output root: what each step was started with
 _SECONDS_TO_END = 10  # a launched stage may take this long to end after SIGTERM
 _TAIL_LINES = 15
 # The last line of a traceback, but for those by which a launcher reports that its worker failed.
@@ -66,7 +67,7 @@ def launch(step: Step, recipe: Recipe, output: StageOutput, lock: int) -> None:
 
 
 def _write_config(step: Step, root: Path) -> Path:
-    path = root / "configs" / f"{step.name}.yaml"
+    path = root / CONFIGS / f"{step.name}.yaml"
     content = {**step.arguments, "output_dir": str(step.output)}
     with write_whole(path) as beside:
         beside.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

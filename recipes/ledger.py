@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from chat_model.errors import InputError
-from chat_model.rows import write_json
+from chat_model.rows import remove_unfinished, write_json
 from chat_model.stage import RUN_FILE, find_damage, find_inputs
 from recipes.chain import steps_of
-from recipes.launch import check_module, launch
+from recipes.launch import CONFIGS, check_module, launch
 from recipes.progress import Progress
 from recipes.recipe import Recipe, read_recipe
 from recipes.step import Step
@@ -116,6 +116,8 @@ def _claim(recipe: Recipe) -> Iterator[int]:
         _lock(descriptor, recipe.root)
         owner = {"name": recipe.name, "folder": str(recipe.folder), "settings": list(recipe.settings)}
         with _writing_to(recipe.root):
+            remove_unfinished(recipe.root, below=False)
+            remove_unfinished(recipe.root / CONFIGS)
             write_json(recipe.root / OWNER_FILE, owner)
         yield descriptor
     finally:

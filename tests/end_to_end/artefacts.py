@@ -23,6 +23,10 @@ class Span:
     began: int
     ended: int
 
+    @property
+    def seconds(self) -> float:
+        return (self.ended - self.began) / 1e9
+
 
 def began_at(root: Path, step: str) -> int:
     """Return when the step was last started, in nanoseconds; 0 for never."""

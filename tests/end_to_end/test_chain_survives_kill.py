@@ -1,8 +1,8 @@
 """Five rounds of real stages: killed at twenty random moments, told to stop, out of room, with outputs cut short.
 
 Whatever happens, the same command ends with the very files of a run that was left alone. The moments of the kills are
-drawn from a seed, one in each twentieth of the quiet run's time; what they hit is asserted. No finished step is made
-again, but one that lost a part of its output and those that read it.
+drawn from a seed over the steps of the quiet run and the time that each took; what they hit is asserted. No finished
+step is made again, but one that lost a part of its output and those that read it.
 """
 
 import json
@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -20,12 +19,13 @@ from typing import Any
 import pytest
 
 from tests.disks import fill, small_disk
-from tests.end_to_end.artefacts import Span, began_at, contents, finished, is_done, timeline
+from tests.end_to_end.artefacts import began_at, contents, finished, is_done, timeline
 from tests.warm_commands import ROUNDS, WarmCommands, kill_group
 
 NUM_KILLS = 20
 SEED = 2307
-FEWEST_WITHIN_A_STEP, FEWEST_STEPS, FEWEST_KINDS = 10, 8, 6  # of the kills; a busy machine moves some of them
+PART = 0.8  # of the time of a step; the rest is left to runs that are faster than the quiet one was
+FEWEST_WITHIN_A_STEP, FEWEST_KINDS = 12, 6  # of the kills; a busy machine moves some of them
 PATIENCE = 300  # seconds for a step to begin
 POLICY, SAMPLES = "RLHF-V5/policy", "RLHF-V5/rejection_sampling"  # steps that only the last few hang on
 
@@ -81,16 +81,23 @@ def compare(ours: dict[str, Any], expected: dict[str, Any]) -> None:
     assert ours.keys() == expected.keys()
     assert [name for name in expected if ours[name] != expected[name]] == []
     rounds = [f"RLHF-V{number}" for number in range(1, 6)]
-    assert {"SFT", *rounds} <= expected["results.json"]["stages"].keys(), "and there is something to compare"
+    assert {"sft", *rounds} <= expected["results.json"]["stages"].keys(), "and there is something to compare"
 
 
-def draw_moments(spans: list[Span], rng: random.Random) -> Iterator[tuple[str, float]]:
-    """Yield a moment in each of `NUM_KILLS` equal parts of the run, as its step and the seconds since that began."""
-    first, last = spans[0].began, spans[-1].ended
-    for number in range(NUM_KILLS):
-        at = first + (number + rng.random()) * (last - first) / NUM_KILLS
-        span = [span for span in spans if span.began <= at][-1]
-        yield span.step, (at - span.began) / 1e9
+def draw_moments(quiet: Path, rng: random.Random) -> list[tuple[str, float]]:
+    """Return `NUM_KILLS` moments, each as a step and the seconds since it began, in the order of the run.
+
+    Every kind of step is among them; which others, and when within each, is drawn.
+    """
+    spans = timeline(quiet)
+    of_kind = {kind_of(quiet, span.step): span for span in rng.sample(spans, len(spans))}
+    others = [span for span in spans if span not in of_kind.values()]
+    hit = [*of_kind.values(), *rng.sample(others, NUM_KILLS - len(of_kind))]
+    return [(span.step, rng.random() * PART * span.seconds) for span in sorted(hit, key=lambda span: span.began)]
+
+
+def kind_of(quiet: Path, step: str) -> str:
+    return json.loads((quiet / step / "run.json").read_text())["stage"]
 
 
 def kill_at(chain: Chain, step: str, seconds: float) -> bool:
@@ -111,7 +118,7 @@ def kill_at(chain: Chain, step: str, seconds: float) -> bool:
 def test_twenty_killed_runs_end_with_the_files_of_an_uninterrupted_one(chain):
     within: list[str] = []
     made: dict[str, tuple[int, int]] = {}
-    for step, seconds in draw_moments(timeline(chain.quiet), random.Random(SEED)):
+    for step, seconds in draw_moments(chain.quiet, random.Random(SEED)):
         if kill_at(chain, step, seconds):
             within.append(step)
         now = finished(chain.root)
@@ -123,10 +130,10 @@ def test_twenty_killed_runs_end_with_the_files_of_an_uninterrupted_one(chain):
 
 
 def check_spread(within: list[str], quiet: Path) -> None:
-    """The kills fell into steps, into many of them, and into most kinds."""
-    kinds = {json.loads((quiet / step / "run.json").read_text())["stage"] for step in within}
+    """The kills fell into steps, not between them, and into most kinds."""
+    kinds = {kind_of(quiet, step) for step in within}
     print(f"killed within {within}, of the kinds {sorted(kinds)}")
-    assert len(within) >= FEWEST_WITHIN_A_STEP and len(set(within)) >= FEWEST_STEPS and len(kinds) >= FEWEST_KINDS
+    assert len(within) >= FEWEST_WITHIN_A_STEP and len(kinds) >= FEWEST_KINDS
 
 
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])

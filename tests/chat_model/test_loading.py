@@ -1,5 +1,8 @@
 """Loading from a folder and from a tiny config, the pad token, scalar heads, and what is refused."""
 
+import os
+import shutil
+
 import pytest
 import torch
 

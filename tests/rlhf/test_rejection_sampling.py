@@ -11,7 +11,7 @@ import torch
 from chat_model.conversation import Message, Prompt
 from chat_model.errors import InputError
 from chat_model.rows import read_rows, write_rows
-from reward_model.scoring import RewardScorer
+from reward_model.score_cache import ScoreCache
 from rlhf.rejection_sampling import sampling
 from rlhf.rejection_sampling.__main__ import main
 from tests.warm_commands import kill_group
@@ -222,29 +222,43 @@ def test_a_run_that_the_system_killed_finds_its_shards_and_the_scores_of_one(opt
     assert killed[0]["response"] == "the owl is planted" and killed[1:] == quiet[1:]
 
 
-def test_nothing_is_scored_twice_by_the_same_reward_models(options, tmp_path, monkeypatch):
-    """Neither by a later run with the folder of scores, nor by this one when it was killed while it scored."""
-    scored, plain = [], RewardScorer._score_batch
+@pytest.fixture
+def kill_when_stored(monkeypatch):
+    """Let a run be killed after so many writes to the folder of scores; yields the keys of each write since."""
+    stored, plain = [], ScoreCache.store
 
-    def score(scorer, token_ids):
-        scored.extend(token_ids)
-        if len(scored) > killed_after:
-            raise Killed
-        return plain(scorer, token_ids)
+    def prepare(num_writes):
+        stored.clear()
 
-    monkeypatch.setattr(RewardScorer, "_score_batch", score)
-    killed_after, small = 12, ["--score_batch_tokens=64"]
+        def store(cache, scores):
+            plain(cache, scores)
+            stored.append(set(scores))
+            if len(stored) == num_writes:
+                raise Killed
+
+        monkeypatch.setattr(ScoreCache, "store", store)
+        return stored
+
+    return prepare
+
+
+def test_a_run_that_is_killed_while_it_scores_keeps_its_scores(options, tmp_path, kill_when_stored):
+    options = [*options, "--score_batch_tokens=64", f"--output_dir={tmp_path / 'killed'}"]
+    stored = kill_when_stored(2)
     with pytest.raises(Killed):
-        main([*options, *small, f"--output_dir={tmp_path / 'killed'}"])
-    killed_after, before = 10_000, len(scored)
-    main([*options, *small, f"--output_dir={tmp_path / 'killed'}"])
-    texts = len({json.dumps([row["prompt"], row["response"]]) for row in rows_of(tmp_path / "killed", "samples.jsonl")})
-    assert before < texts and len(scored) - before < texts, "one model twice: nearly all are in the cache"
-    cache = [f"--score_cache={tmp_path / 'scores'}"]
-    main([*options, *cache, f"--output_dir={tmp_path / 'first'}"])
-    scored.clear()
-    main([*options, *cache, f"--output_dir={tmp_path / 'second'}"])
-    assert scored == [] and contents(tmp_path / "second") == contents(tmp_path / "first")
+        main(options)
+    before = set().union(*stored)
+    stored = kill_when_stored(None)
+    main(options)
+    assert before and stored and not before & set().union(*stored)
+
+
+def test_a_folder_of_scores_serves_later_runs(options, tmp_path, kill_when_stored):
+    options = [*options, f"--score_cache={tmp_path / 'scores'}"]
+    main([*options, f"--output_dir={tmp_path / 'first'}"])
+    stored = kill_when_stored(1)
+    main([*options, f"--output_dir={tmp_path / 'second'}"])
+    assert stored == [] and contents(tmp_path / "second") == contents(tmp_path / "first")
 
 
 def test_two_processes_end_with_the_files_of_one(options, tmp_path, kill_after, one_thread):

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from chat_model.conversation import Message
-from chat_model.shards import Shards
 from reward_model.scoring import RewardScorer
 from rlhf.ppo.rewards import choose_scores
 from rlhf.rejection_sampling.candidates import Candidate, Response
@@ -20,14 +19,13 @@ from rlhf.rejection_sampling.config import RejectionSamplingConfig
 Conversations = Sequence[tuple[Message, ...]]
 
 
-def score_responses(config: RejectionSamplingConfig, responses: Sequence[Response], shards: Shards) -> list[Candidate]:
+def score_responses(config: RejectionSamplingConfig, responses: Sequence[Response], cache: Path) -> list[Candidate]:
     """Return each response with its scores under both reward models, which are loaded one after the other.
 
     Args:
-        shards: of the run; scores are kept beside them unless the configuration names a folder.
+        cache: folder of scores; what the same weights scored there before, a killed run included, is not scored again.
     """
     conversations = [response.conversation for response in responses]
-    cache = Path(config.score_cache) if config.score_cache else shards.folder / "scores"
     helpfulness = _score_by(config, config.helpfulness_reward_model, conversations, cache)
     safety = _score_by(config, config.safety_reward_model, conversations, cache)
     is_safety = torch.tensor([response.prompt.is_safety for response in responses], dtype=torch.bool)

@@ -106,6 +106,21 @@ def test_bad_input_leaves_nothing_and_a_crash_leaves_only_the_partial_folder(tmp
     assert [each.name for each in tmp_path.iterdir()] == ["out.partial"]
 
 
+def test_a_file_that_a_kill_left_half_written_does_not_reach_the_output(tmp_path):
+    def dies(run, config):
+        (run.folder / ".rows.jsonl.123.partial").write_text('{"half')
+        raise KeyboardInterrupt
+
+    def ends(run, config):
+        assert run.resumed
+        (run.folder / "rows.jsonl").write_text("{}")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(dies, f"--output_dir={tmp_path}/out")
+    run(ends, f"--output_dir={tmp_path}/out")
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["rows.jsonl", "run.json"]
+
+
 def test_killed_stage_finds_its_folder_again_unless_the_arguments_changed(tmp_path):
     seen = []
 

@@ -14,6 +14,7 @@ from chat_model.rows import read_rows, write_rows
 from reward_model.scoring import RewardScorer
 from rlhf.rejection_sampling import sampling
 from rlhf.rejection_sampling.__main__ import main
+from tests.warm_commands import kill_group
 
 PROMPTS = [Prompt((Message("user", f"question {number}"),), is_safety=number == 0) for number in range(6)]
 
@@ -246,6 +247,23 @@ def plant(partial, text):
     shard = partial / "shards" / "samples-00000.jsonl"
     first, *rest = (row for _, row in read_rows(shard))
     write_rows(shard, [{**first, "response": text}, *rest])
+
+
+def test_a_run_that_the_system_killed_finds_its_shards_and_the_scores_of_one(options, tmp_path, warm_commands):
+    """A real SIGKILL between two shards; a finished one that is altered shows whether it was drawn again."""
+    stage, log = "rlhf.rejection_sampling.__main__", tmp_path / "log"
+    options = [*options, "--prompts_per_shard=1", "--num_samples=32"]
+    partial = tmp_path / "killed.partial"
+    assert warm_commands.run(stage, *options, f"--output_dir={tmp_path / 'quiet'}", log=log) == 0, log.read_text()
+    process = warm_commands.start(stage, *options, f"--output_dir={tmp_path / 'killed'}", log=log)
+    while not (partial / "shards" / "samples-00001.jsonl").exists():
+        assert process.is_alive(), log.read_text()
+    kill_group(process)
+    assert not (partial / "shards" / "samples-00005.jsonl").exists(), "it was killed before the last shard"
+    plant(partial, "the owl is planted")
+    assert warm_commands.run(stage, *options, f"--output_dir={tmp_path / 'killed'}", log=log) == 0, log.read_text()
+    quiet, killed = (rows_of(tmp_path / name, "samples.jsonl") for name in ("quiet", "killed"))
+    assert killed[0]["response"] == "the owl is planted" and killed[1:] == quiet[1:]
 
 
 def test_two_processes_end_with_the_files_of_one(options, tmp_path, kill_after, one_thread):

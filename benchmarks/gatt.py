@@ -44,7 +44,7 @@ def run(num_dialogues: int, turns: int, max_new_tokens: int, repeats: int = 1) -
 
 
 def _ours(model, tokenizer, plans: list[Plan], max_new_tokens: int) -> list[list[str]]:
-    sampler = ModelSampler(model, tokenizer, max_new_tokens=max_new_tokens)
+    sampler = ModelSampler(model, tokenizer, max_new_tokens=max_new_tokens, across_processes=False, batch_tokens=65536)
     dialogues = hold(plans, "every_turn", sampler, choose_best, sampler.fits, max_attempts=4)
     assert all(dialogue.ended == "complete" for dialogue in dialogues), "a dialogue that ended early cost less"
     return [[reply.text for reply in dialogue.replies] for dialogue in dialogues]

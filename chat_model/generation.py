@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from chat_model.conversation import Message
 from chat_model.decoding import DecodingSettings, decode
 from chat_model.errors import InputError
+from chat_model.prefix_cache import PrefixCache
 from chat_model.processes import process_state
 from chat_model.template import render_prompt
 
@@ -62,6 +63,8 @@ def sample(
     batch_tokens: int = 32768,
     progress: bool = True,
     description: str = "sampling",
+    across_processes: bool = True,
+    prefixes: PrefixCache | None = None,
 ) -> Samples:
     """Draw `num_samples` responses to each prompt; the same seed gives the same responses on any number of processes.
 
@@ -70,6 +73,9 @@ def sample(
         prompts: conversations that end with a user message.
         temperature: 0 takes the likeliest token instead of drawing.
         batch_tokens: bound of rows × (prompt + `max_new_tokens`) in one batch; prompts of like length share one.
+        across_processes: share the batches among the processes, all of which call this with the same prompts; False
+            where each has prompts of its own.
+        prefixes: spares the reading of prompts that begin with one it holds; only for prompts of a process's own.
 
     Raises:
         InputError: a prompt that leaves no room for `max_new_tokens` in the model's context (names its number).
@@ -82,13 +88,14 @@ def sample(
     stops = frozenset(stop_token_ids(model, tokenizer))
     settings = DecodingSettings(max_new_tokens, stops, tokenizer.pad_token_id, temperature, top_p)
     state, drawn = process_state(), []
-    own = range(state.process_index, len(batches), state.num_processes)
+    shared = across_processes and state.num_processes > 1
+    own = range(state.process_index, len(batches), state.num_processes) if shared else range(len(batches))
     with _sampling_mode(model):
         for number in tqdm(own, desc=description, disable=not (progress and state.is_main_process), leave=False):
             ids = [prompt_ids[rows[index]] for index in batches[number]]
             torch.manual_seed(seed + number)
-            drawn += list(zip(batches[number], decode(model, ids, settings), strict=True))
-    if state.num_processes > 1:
+            drawn += list(zip(batches[number], decode(model, ids, settings, prefixes), strict=True))
+    if shared:
         drawn = gather_object(drawn)
     responses = [response for _, response in sorted(drawn)]
     return _collect(tokenizer, [prompt_ids[row] for row in rows], responses, stops)

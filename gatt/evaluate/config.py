@@ -38,13 +38,16 @@ class AdherenceConfig:
     max_new_tokens: int = _option(256, "tokens a reply at most")
     instruction_as: Literal["system", "prefix"] = _option("system", "where the first turn states it")
     dtype: str = _option("float32", "of the weights: float32, bfloat16 or float16")
-    batch_tokens: int = _option(16384, "tokens a batch when sampling")
+    dialogues_per_batch: int = _option(64, "dialogues that one process holds in step")
+    batch_tokens: int = _option(
+        16384, "tokens a batch when sampling, and of dialogues whose keys and values are kept between turns"
+    )
     seed: int = _option(0, "of all draws")
 
     def __post_init__(self):
         if not self.turns or min(self.turns) < 1:
             raise ValueError(f"turns: found {self.turns}; expected turns counted from 1")
-        for name in ("num_dialogues", "max_new_tokens"):
+        for name in ("num_dialogues", "max_new_tokens", "dialogues_per_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}; expected 1 or more")
         unknown = [name for name in self.scenarios if name not in get_args(Scenario)]

@@ -27,12 +27,13 @@ class SynthesisConfig:
     temperature: float = _option(1.0, "sampling temperature")
     max_new_tokens: int = _option(256, "tokens a reply at most; a reply cut off there is never kept")
     train_on: Literal["last", "every"] = _option("last", "replies with loss; every: the earlier ones too, to compare")
-    dialogues_per_shard: int = _option(
-        256, "dialogues sampled together and written before the next: what a resume keeps"
-    )
+    dialogues_per_shard: int = _option(256, "dialogues written before the next are begun: what a resume keeps")
+    dialogues_per_batch: int = _option(64, "of these, dialogues that one process holds in step")
     instruction_as: Literal["system", "prefix"] = _option("system", "where training states it, in the first turn only")
     dtype: str = _option("float32", "of the weights: float32, bfloat16 or float16")
-    batch_tokens: int = _option(16384, "tokens a batch when sampling and scoring")
+    batch_tokens: int = _option(
+        16384, "tokens a batch when sampling and scoring, and of dialogues whose keys and values are kept between turns"
+    )
     seed: int = _option(0, "of all draws")
 
     def __post_init__(self):
@@ -44,6 +45,7 @@ class SynthesisConfig:
             "max_attempts",
             "max_constraints",
             "dialogues_per_shard",
+            "dialogues_per_batch",
             "max_new_tokens",
         ):
             if getattr(self, name) < 1:

@@ -17,7 +17,7 @@ from gatt.reward import load_score
 from gatt.sampler import ModelSampler
 from gatt.synthesize.config import SynthesisConfig
 from gatt.synthesize.selection import choose_best
-from gatt.synthesize.shards import Held, forget_shards, hold_in_shards
+from gatt.synthesize.shards import HeldShards, forget_shards, hold_in_shards
 from gatt.synthesize.training_rows import draw_turns, training_row, usable_turns
 from gatt.system_role import place_instruction
 
@@ -29,7 +29,12 @@ def synthesize(run: StageRun, config: SynthesisConfig) -> None:
         name: getattr(config, name) for name in ("num_samples", "temperature", "max_new_tokens", "batch_tokens")
     }
     sampler = ModelSampler.from_checkpoint(
-        config.model_name_or_path, config.dtype, seed=config.seed, keep_cut_off=False, **settings
+        config.model_name_or_path,
+        config.dtype,
+        seed=config.seed,
+        keep_cut_off=False,
+        across_processes=False,
+        **settings,
     )
     instruction_as = place_instruction(sampler.tokenizer, config.instruction_as)
     sampler.require_room([context(plan, [], "every_turn") for plan in plans])
@@ -47,18 +52,20 @@ def synthesize(run: StageRun, config: SynthesisConfig) -> None:
     forget_shards(run)
 
 
-def _hold(run: StageRun, config: SynthesisConfig, plans: Sequence[Plan], sampler: ModelSampler) -> Held:
+def _hold(run: StageRun, config: SynthesisConfig, plans: Sequence[Plan], sampler: ModelSampler) -> HeldShards:
     score = None
     if config.reward_model:
-        score = load_score(config.reward_model, batch_tokens=config.batch_tokens, dtype=config.dtype)
+        limits = {"batch_tokens": config.batch_tokens, "dtype": config.dtype}
+        score = load_score(config.reward_model, across_processes=False, **limits)
     choose = functools.partial(choose_best, score=score)
     return hold_in_shards(
         run,
         plans,
         sampler,
-        lambda shard: hold(shard, "every_turn", sampler, choose, sampler.fits, config.max_attempts),
-        size=config.dialogues_per_shard,
-        calls_a_shard=config.max_turns * config.max_attempts,
+        lambda group: hold(group, "every_turn", sampler, choose, sampler.fits, config.max_attempts),
+        shard_size=config.dialogues_per_shard,
+        size=config.dialogues_per_batch,
+        calls_a_group=config.max_turns * config.max_attempts,
     )
 
 
@@ -96,7 +103,7 @@ def _combine(run: StageRun, config: SynthesisConfig, constraints: Sequence[Const
     return drawn
 
 
-def _report(run: StageRun, held: Held, rows: Sequence[dict[str, Any]]) -> None:
+def _report(run: StageRun, held: HeldShards, rows: Sequence[dict[str, Any]]) -> None:
     ended = Counter(dialogue.ended for dialogue in held.dialogues)
     lost_at = Counter(len(dialogue.replies) + 1 for dialogue in held.dialogues if dialogue.ended == "lost")
     run.count(

@@ -124,6 +124,7 @@ def read_recipe(name: str | Path, root: str | Path | None = None, settings: Sequ
     settings = tuple(absolute_path(setting, content.get("variables", {})) for setting in settings)
     overrides = _apply_settings(content, settings, folder)
     _check_kinds(content, where)
+    content["variables"] = fill(content["variables"], content["variables"], str(where))  # one may lie in another
     return Recipe(
         folder=folder,
         root=Path(root or Path("runs") / content["name"]).resolve(),

@@ -21,7 +21,8 @@ class AdherenceConfig:
     model_name_or_path: str = field(metadata={"help": "the model under test"})
     dialogues: str = field(metadata={"help": "conversations whose user turns are asked: a file, a folder or a hub id"})
     constraints: str = field(metadata={"help": "YAML list of constraints, each with a checker unless there is a judge"})
-    combinations: str = field(metadata={"help": "held-out rows of constraints that hold together"})
+    combinations: str | None = _option(None, "held-out rows of constraints that hold together")
+    kinds: list[str] = _list_option([], "in their place: every constraint of these kinds, by itself")
     training_combinations: str | None = _option(None, "the rows GAtt was trained on; an error if any occurs in both")
     output_dir: str = _option("", "receives dialogues.jsonl and run.json")
     scenarios: list[str] = _list_option(["explicit"], f"what is measured: any of {', '.join(get_args(Scenario))}")
@@ -50,6 +51,8 @@ class AdherenceConfig:
         for name in ("num_dialogues", "max_new_tokens", "dialogues_per_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}; expected 1 or more")
+        if (self.combinations is None) == (not self.kinds):
+            raise ValueError("combinations: expected a file of them, or kinds in their place")
         unknown = [name for name in self.scenarios if name not in get_args(Scenario)]
         if unknown or not self.scenarios:
             raise ValueError(f"scenarios: found {unknown}; expected some of {', '.join(get_args(Scenario))}")

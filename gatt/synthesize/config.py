@@ -17,6 +17,9 @@ class SynthesisConfig:
     constraints: str = field(metadata={"help": "YAML list of constraints"})
     combinations: str | None = _option(None, "rows of constraints that hold together; default: drawn at random")
     max_constraints: int = _option(3, "constraints an instruction at most, where they are drawn")
+    leave_out: list[str] = field(
+        default_factory=list, metadata={"help": "kinds never trained on, to be evaluated as a constraint unheard of"}
+    )
     output_dir: str = _option("", "receives conversations.jsonl, transcripts.jsonl and run.json")
     reward_model: str | None = _option(None, "picks among the replies that follow the instruction; none: the first")
     num_dialogues: int = _option(1000, "dialogues to sample")

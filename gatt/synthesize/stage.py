@@ -10,7 +10,14 @@ from chat_model.errors import InputError
 from chat_model.rows import write_rows
 from chat_model.stage import StageRun
 from gatt.checks import require_checkers
-from gatt.constraints import Combination, Constraint, draw_combination, read_combinations, read_constraints
+from gatt.constraints import (
+    Combination,
+    Constraint,
+    draw_combination,
+    read_combinations,
+    read_constraints,
+    require_kinds,
+)
 from gatt.dialogue import Dialogue, InstructionAs, Plan, context, hold, transcript
 from gatt.plans import pair, read_questions
 from gatt.reward import load_score
@@ -93,14 +100,23 @@ def _plan(run: StageRun, config: SynthesisConfig) -> list[Plan]:
 
 
 def _combine(run: StageRun, config: SynthesisConfig, constraints: Sequence[Constraint]) -> list[Combination]:
-    """Read the combinations or, where no file is named, draw one a dialogue and leave them in `combinations.jsonl`."""
-    if config.combinations is not None:
-        return read_combinations(config.combinations, constraints)
-    rng = random.Random(f"{config.seed} drawn combinations")
-    drawn = [draw_combination(constraints, config.max_constraints, rng) for _ in range(config.num_dialogues)]
+    """Read the combinations or draw one a dialogue, without the kinds left out; `combinations.jsonl` holds them."""
+    require_kinds(config.leave_out, constraints, f"leave_out, {config.constraints}")
+    found = read_combinations(config.combinations, constraints) if config.combinations else _draw(config, constraints)
+    kept = [each for each in found if not each.kinds & set(config.leave_out)]
+    if not kept:
+        raise InputError(f"leave_out: found {', '.join(config.leave_out)}; expected a kind less, nothing else is left")
+    run.count(combinations=len(kept), combinations_left_out=len(found) - len(kept))
     if run.is_main:
-        write_rows(run.folder / "combinations.jsonl", (each.to_row() for each in drawn))
-    return drawn
+        write_rows(run.folder / "combinations.jsonl", (each.to_row() for each in kept))
+    return kept
+
+
+def _draw(config: SynthesisConfig, constraints: Sequence[Constraint]) -> list[Combination]:
+    rng = random.Random(f"{config.seed} drawn combinations")
+    allowed = [each for each in constraints if each.kind not in config.leave_out]
+    number = config.num_dialogues if allowed else 0
+    return [draw_combination(allowed, config.max_constraints, rng) for _ in range(number)]
 
 
 def _report(run: StageRun, held: HeldShards, rows: Sequence[dict[str, Any]]) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gatt.synthesize.user_role import TOPIC, TOPICS, USER_ROLE
+
 
 def _option(default, text: str):
     return field(default=default, metadata={"help": text})
@@ -13,8 +15,17 @@ class SynthesisConfig:
     """One field a choice; the paper's where it names one (A.3.5)."""
 
     model_name_or_path: str = field(metadata={"help": "the newest RLHF model: samples the assistant turns"})
-    dialogues: str = field(metadata={"help": "conversations whose user turns are asked: a file, a folder or a hub id"})
     constraints: str = field(metadata={"help": "YAML list of constraints"})
+    user_turns: Literal["dataset", "model"] = _option(
+        "dataset", "what is asked: those of `dialogues`, or the model's own"
+    )
+    dialogues: str | None = _option(
+        None, "conversations whose user turns are asked: a file, a folder or a hub id; only where user_turns is dataset"
+    )
+    user_role: str = _option(USER_ROLE, "what the model is told to play the user; {topic} is one of `topics`")
+    topics: list[str] = field(
+        default_factory=lambda: list(TOPICS), metadata={"help": "what such dialogues are about, each as often"}
+    )
     combinations: str | None = _option(None, "rows of constraints that hold together; default: drawn at random")
     max_constraints: int = _option(3, "constraints an instruction at most, where they are drawn")
     leave_out: list[str] = field(
@@ -40,6 +51,11 @@ class SynthesisConfig:
     seed: int = _option(0, "of all draws")
 
     def __post_init__(self):
+        if (self.user_turns == "dataset") != bool(self.dialogues):
+            expected = "none, the model asks" if self.dialogues else "conversations, or user_turns: model"
+            raise ValueError(f"dialogues: found {self.dialogues or 'nothing'}; expected {expected}")
+        if not self.user_role.strip() or (TOPIC in self.user_role and not self.topics):
+            raise ValueError("user_role: found nothing to say; expected a text, and topics for its {topic}")
         for name in (
             "num_dialogues",
             "max_turns",

@@ -19,10 +19,11 @@ from gatt.constraints import (
     require_kinds,
 )
 from gatt.dialogue import Dialogue, InstructionAs, Plan, context, hold, transcript
-from gatt.plans import pair, read_questions
+from gatt.plans import pair
 from gatt.reward import load_score
 from gatt.sampler import ModelSampler
 from gatt.synthesize.config import SynthesisConfig
+from gatt.synthesize.questions import ask_the_model, read_dataset
 from gatt.synthesize.selection import choose_best
 from gatt.synthesize.shards import HeldShards, forget_shards, hold_in_shards
 from gatt.synthesize.training_rows import draw_turns, training_row, usable_turns
@@ -31,32 +32,33 @@ from gatt.system_role import place_instruction
 
 def synthesize(run: StageRun, config: SynthesisConfig) -> None:
     """Write `conversations.jsonl` (what `sft` trains on) and `transcripts.jsonl` (the dialogues as sampled)."""
-    plans = _plan(run, config)
-    settings = {
-        name: getattr(config, name) for name in ("num_samples", "temperature", "max_new_tokens", "batch_tokens")
-    }
-    sampler = ModelSampler.from_checkpoint(
-        config.model_name_or_path,
-        config.dtype,
-        seed=config.seed,
-        keep_cut_off=False,
-        across_processes=False,
-        **settings,
-    )
+    combinations = _read_combinations(run, config)
+    questions = read_dataset(run, config) if config.dialogues else []
+    sampler = _load_sampler(config)
     instruction_as = place_instruction(sampler.tokenizer, config.instruction_as)
+    questions = questions or ask_the_model(run, config, sampler)
+    plans = pair(questions, combinations, config.num_dialogues, config.max_turns, config.seed)
     sampler.require_room([context(plan, [], "every_turn") for plan in plans])
     held = _hold(run, config, plans, sampler)
     rows = make_training_rows(held.dialogues, config, instruction_as)
     _report(run, held, rows)
     run.record(instruction_as=instruction_as)
-    if not rows:
-        raise InputError(f"{config.model_name_or_path}: none of {len(plans)} dialogues held its instruction for a turn")
-    if run.is_main:
+    if run.is_main and rows:
         write_rows(run.folder / "conversations.jsonl", rows)
         source = {"temperature": config.temperature, "model": config.model_name_or_path}
         told = ({**transcript(each, "every_turn"), **source} for each in held.dialogues)
         write_rows(run.folder / "transcripts.jsonl", told)
     forget_shards(run)
+    if not rows:
+        raise InputError(f"{config.model_name_or_path}: none of {len(plans)} dialogues held its instruction for a turn")
+
+
+def _load_sampler(config: SynthesisConfig) -> ModelSampler:
+    names = ("num_samples", "temperature", "max_new_tokens", "batch_tokens", "seed")
+    settings = {name: getattr(config, name) for name in names}
+    return ModelSampler.from_checkpoint(
+        config.model_name_or_path, config.dtype, keep_cut_off=False, across_processes=False, **settings
+    )
 
 
 def _hold(run: StageRun, config: SynthesisConfig, plans: Sequence[Plan], sampler: ModelSampler) -> HeldShards:
@@ -90,13 +92,10 @@ def make_training_rows(
     ]
 
 
-def _plan(run: StageRun, config: SynthesisConfig) -> list[Plan]:
+def _read_combinations(run: StageRun, config: SynthesisConfig) -> list[Combination]:
     constraints = read_constraints(config.constraints)
     require_checkers(constraints, required=False)
-    combinations = _combine(run, config, constraints)
-    questions, left_out = read_questions(config.dialogues)
-    run.count(dialogues_read=len(questions) + left_out, dialogues_with_system_message=left_out)
-    return pair(questions, combinations, config.num_dialogues, config.max_turns, config.seed)
+    return _combine(run, config, constraints)
 
 
 def _combine(run: StageRun, config: SynthesisConfig, constraints: Sequence[Constraint]) -> list[Combination]:

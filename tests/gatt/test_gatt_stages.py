@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,26 +97,26 @@ def test_synthesis_is_the_same_for_a_seed(tmp_path, files):
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_a_killed_synthesis_takes_up_its_shards_and_ends_as_if_it_had_not_been(tmp_path, files, monkeypatch):
+def stop_in_shard(monkeypatch, number, error):
+    """Let the stage's shard of this number (from 1) raise `error`; return what notes the shards begun."""
     from gatt.synthesize import stage
 
-    settings = {
-        "num_dialogues": 6,
-        "max_new_tokens": 60,
-        "max_turns": 2,
-        "dialogues_per_shard": 2,
-        "dialogues_per_batch": 2,
-    }
-    whole = run(synthesize, tmp_path, {**files, **settings, "output_dir": str(tmp_path / "whole")})
     held, shards = stage.hold, []
 
-    def killed_in_the_third(plans, *given):
+    def stopped(plans, *given):
         shards.append(len(plans))
-        if len(shards) == 3:
-            raise KeyboardInterrupt
+        if len(shards) == number:
+            raise error
         return held(plans, *given)
 
-    monkeypatch.setattr(stage, "hold", killed_in_the_third)
+    monkeypatch.setattr(stage, "hold", stopped)
+    return shards
+
+
+def test_a_killed_synthesis_takes_up_its_shards_and_ends_as_if_it_had_not_been(tmp_path, files, monkeypatch):
+    settings = {"num_dialogues": 6, "max_new_tokens": 60, "max_turns": 2, "dialogues_per_shard": 2}
+    whole = run(synthesize, tmp_path, {**files, **settings, "output_dir": str(tmp_path / "whole")})
+    shards = stop_in_shard(monkeypatch, 3, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run(synthesize, tmp_path, {**files, **settings})
     output = run(synthesize, tmp_path, {**files, **settings})
@@ -127,26 +128,10 @@ def test_a_killed_synthesis_takes_up_its_shards_and_ends_as_if_it_had_not_been(t
     assert not (output / "shards").exists()
 
 
-def stop_in_the_second_shard(monkeypatch, error):
-    """Let the stage's second shard raise `error`; the first stands finished then."""
-    from gatt.synthesize import stage
-
-    held, shards = stage.hold, []
-
-    def stopped(plans, *given):
-        shards.append(len(plans))
-        if len(shards) == 2:
-            raise error
-        return held(plans, *given)
-
-    monkeypatch.setattr(stage, "hold", stopped)
-    return shards
-
-
 def test_a_checker_that_raises_late_leaves_the_finished_shards(tmp_path, files, monkeypatch):
     """Hours of sampling must not go because the checker meets a reply that it cannot read."""
     settings = {"num_dialogues": 4, "max_new_tokens": 60, "max_turns": 2, "dialogues_per_shard": 2}
-    shards = stop_in_the_second_shard(monkeypatch, InputError("checker toy_checkers.follows raised"))
+    shards = stop_in_shard(monkeypatch, 2, InputError("checker toy_checkers.follows raised"))
     with pytest.raises(InputError, match="toy_checkers"):
         run(synthesize, tmp_path, {**files, **settings})
     output = run(synthesize, tmp_path, {**files, **settings})
@@ -156,7 +141,7 @@ def test_a_checker_that_raises_late_leaves_the_finished_shards(tmp_path, files, 
 
 def test_finished_shards_are_not_thrown_away_by_other_settings(tmp_path, files, monkeypatch):
     settings = {**files, "num_dialogues": 4, "max_new_tokens": 60, "max_turns": 2, "dialogues_per_shard": 2}
-    stop_in_the_second_shard(monkeypatch, KeyboardInterrupt())
+    stop_in_shard(monkeypatch, 2, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run(synthesize, tmp_path, settings)
     with pytest.raises(InputError, match="temperature: was not given, is 0.3"):
@@ -242,6 +227,23 @@ def test_a_kind_by_itself_is_measured_and_named_as_not_trained(tmp_path, files):
 def test_kinds_that_cannot_be_left_out_or_measured_are_named(tmp_path, files, command, settings, complaint):
     with pytest.raises(InputError, match=complaint):
         run(command, tmp_path, {**files, **settings})
+
+
+def test_a_template_without_system_role_states_the_instruction_in_the_first_message_and_says_so_once(
+    tmp_path, files, model_folder
+):
+    bare = tmp_path / "bare"
+    shutil.copytree(model_folder, bare)
+    template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('none') }}{% endif %}"
+    (bare / "chat_template.jinja").write_text(template + "{{ m['content'] }}{{ eos_token }}{% endfor %}")
+    with pytest.warns(UserWarning, match="no system role") as warned:
+        output = run(synthesize, tmp_path, {**files, **SHORT, "max_turns": 2, "model_name_or_path": str(bare)})
+    assert sum("no system role" in str(each.message) for each in warned) == 1
+    assert json.loads((output / "run.json").read_text())["metrics"]["instruction_as"] == "prefix"
+    for _, row in read_rows(output / "conversations.jsonl"):
+        first, *others = row["messages"]
+        assert first == {"role": "user", "content": f"{row['instruction']} who are you?"}
+        assert row["instruction"] not in str(others)
 
 
 @pytest.mark.parametrize("command", [synthesize, evaluate])

@@ -30,15 +30,13 @@ class PrefixCache:
 
         Rows are padded on the left. The last token of a prompt counts as unknown: its logits have to be computed.
         """
-        found = [self._entries.get(self._find(prompt), []) for prompt in prompts]
+        found = [self._entries.get(self._find(prompt)) for prompt in prompts]
         pairs = zip(prompts, found, strict=True)
         known = [min(layers[0][0].shape[-2], len(ids) - 1) if layers else 0 for ids, layers in pairs]
-        for number in range(max(map(len, found)) if any(known) else 0):
-            empty = next(layers[number][0][:, :0] for layers in found if layers)
-            keys, values = (
-                _pad([layers[number][part] if layers else empty for layers in found], known) for part in (0, 1)
-            )
-            cache.update(keys, values, number)
+        num_layers = next(len(layers) for layers in found if layers) if any(known) else 0
+        for number in range(num_layers):
+            of_layer = [layers[number] if layers else (None, None) for layers in found]
+            cache.update(*(_pad(rows, known) for rows in zip(*of_layer, strict=True)), number)
         return known
 
     def store(self, cache: Any, prompts: Sequence[TokenIds], attention_mask: Tensor) -> None:
@@ -68,8 +66,8 @@ def is_plain(cache: Any) -> bool:
     return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
-def _pad(rows: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
+def _pad(rows: Sequence[Tensor | None], lengths: Sequence[int]) -> Tensor:
     """Return the first ``lengths[i]`` places of ``rows[i] [heads, T, size]`` as ``[rows, heads, longest, size]``."""
-    longest = max(lengths)
-    cut = (row[:, :length] for row, length in zip(rows, lengths, strict=True))
+    nothing, longest = next(row[:, :0] for row in rows if row is not None), max(lengths)
+    cut = [nothing if row is None else row[:, :length] for row, length in zip(rows, lengths, strict=True)]
     return torch.stack([torch.nn.functional.pad(row, (0, 0, longest - row.shape[1], 0)) for row in cut])

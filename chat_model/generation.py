@@ -19,6 +19,7 @@ from chat_model.conversation import Message
 from chat_model.decoding import DecodingSettings, decode
 from chat_model.engines import Engine
 from chat_model.errors import InputError
+from chat_model.prefix_cache import PrefixCache
 from chat_model.processes import process_state
 from chat_model.template import render_prompt
 from chat_model.vllm import decode_by_vllm
@@ -55,13 +56,16 @@ class Samples:
 
 @dataclass(frozen=True)
 class Request:
-    """What an engine is asked for: one response to each of `prompt_ids`, of which it draws this process's share."""
+    """What an engine is asked for: one response to each of `prompt_ids`, of which it draws the share of `rank`."""
 
     prompt_ids: list[list[int]]
     settings: DecodingSettings
     seed: int
     batch_tokens: int
     bar: dict[str, Any]  # what tqdm is told: description and whether it shows
+    rank: int
+    ranks: int
+    prefixes: PrefixCache | None  # of the first engine alone
 
 
 def sample(
@@ -78,6 +82,8 @@ def sample(
     engine: Engine = "transformers",
     progress: bool = True,
     description: str = "sampling",
+    across_processes: bool = True,
+    prefixes: PrefixCache | None = None,
 ) -> Samples:
     """Draw `num_samples` responses to each prompt; the same seed gives the same responses on any number of processes.
 
@@ -89,6 +95,9 @@ def sample(
         engine: what decodes. "continuous_batching" is for GPUs; it chooses its batches itself by the memory there is,
             so another number of processes, or another device, draws other responses. "vllm" asks a server
             (`chat_model.vllm`), whose draws follow no seed of ours.
+        across_processes: share the batches among the processes, all of which call this with the same prompts; False
+            where each has prompts of its own.
+        prefixes: spares the reading of prompts that begin with one it holds; only for prompts of a process's own.
 
     Raises:
         InputError: a prompt that leaves no room for `max_new_tokens` in the model's context (names its number), or an
@@ -103,29 +112,31 @@ def sample(
     stops = frozenset(stop_token_ids(model, tokenizer))
     settings = DecodingSettings(max_new_tokens, stops, tokenizer.pad_token_id, temperature, top_p)
     bar = {"desc": description, "disable": not (progress and process_state().is_main_process)}
+    shared = across_processes and process_state().num_processes > 1
+    rank, ranks = (process_state().process_index, process_state().num_processes) if shared else (0, 1)
     with _sampling_mode(model):
-        drawn = _ENGINES[engine](model, Request(rows, settings, seed, batch_tokens, bar))
-    if process_state().num_processes > 1:
+        drawn = _ENGINES[engine](model, Request(rows, settings, seed, batch_tokens, bar, rank, ranks, prefixes))
+    if shared:
         drawn = gather_object(drawn)
     return _collect(tokenizer, rows, [response for _, response in sorted(drawn)], stops)
 
 
 def _draw_in_batches(model: Any, request: Request) -> Drawn:
     """Batches are the same on any number of processes, and each has a seed of its own, so the responses are too."""
-    state, drawn = process_state(), Drawn()
+    drawn = Drawn()
     lengths = [len(ids) for ids in request.prompt_ids]
     batches = batches_by_length(lengths, request.batch_tokens, extra=request.settings.max_new_tokens)
-    for number in tqdm(range(state.process_index, len(batches), state.num_processes), leave=False, **request.bar):
+    for number in tqdm(range(request.rank, len(batches), request.ranks), leave=False, **request.bar):
         ids = [request.prompt_ids[index] for index in batches[number]]
         torch.manual_seed(request.seed + number)
-        drawn += zip(batches[number], decode(model, ids, request.settings), strict=True)
+        drawn += zip(batches[number], decode(model, ids, request.settings, request.prefixes), strict=True)
     return drawn
 
 
 def _draw_continuously(model: Any, request: Request) -> Drawn:
     """All rows of this process wait in one queue, so that the place of one that ends is never empty."""
     places, ids = _own_share(request)
-    seed, shows = request.seed + process_state().process_index, not request.bar["disable"]
+    seed, shows = request.seed + request.rank, not request.bar["disable"]
     responses = decode_continuously(model, ids, request.settings, seed, request.batch_tokens, progress=shows)
     return list(zip(places, responses, strict=True))
 
@@ -138,8 +149,7 @@ def _draw_from_server(model: Any, request: Request) -> Drawn:
 
 def _own_share(request: Request) -> tuple[Sequence[int], list[list[int]]]:
     """Return the places of this process's prompts, every n-th of all, and their token ids."""
-    state = process_state()
-    places = range(state.process_index, len(request.prompt_ids), state.num_processes)
+    places = range(request.rank, len(request.prompt_ids), request.ranks)
     return places, [request.prompt_ids[place] for place in places]
 
 

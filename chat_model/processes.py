@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 
 T = TypeVar("T")
 
@@ -50,3 +50,18 @@ def from_main_process(produce: Callable[[], T]) -> T:
     if raised is not None:
         raise raised
     return content
+
+
+def from_every_process(produce: Callable[[], T]) -> list[T]:
+    """Return what `produce` gave on each process, in their order; an error of any is raised on all of them."""
+    if process_state().num_processes == 1:
+        return [produce()]
+    try:
+        told: tuple[T | None, Exception | None] = (produce(), None)
+    except Exception as error:  # to be raised everywhere, or the others would wait for ever
+        told = (None, error)
+    everyone = gather_object([told])
+    for _, raised in everyone:
+        if raised is not None:
+            raise raised
+    return [content for content, _ in everyone]

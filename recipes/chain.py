@@ -1,4 +1,4 @@
-"""From a recipe to its steps in order: those that `recipe.yaml` lists, and after them the Llama 2-Chat chain (Figure 4).
+"""From a recipe to its steps in order: those that `recipe.yaml` lists, then those of the Llama 2-Chat chain (Figure 4).
 
 The listed ones of a chain prepare its data; of a recipe with ``chain: steps`` they are all there is.
 """
@@ -27,7 +27,9 @@ def steps_of(recipe: Recipe) -> list[Step]:
 
 
 def _listed_steps(recipe: Recipe) -> tuple[list[Step], dict[str, Any]]:
-    """Return the steps of every entry, and the folder of each as ``steps.NAME``, several as a list; later ones know it."""
+    """Return the steps of every entry, and the folder of each as ``steps.NAME``, several as a list; later ones
+    know it.
+    """
     steps: list[Step] = []
     outputs: dict[str, Any] = {}
     for number, entry in enumerate(recipe.listed_steps, 1):

@@ -19,13 +19,11 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from chat_model.errors import InputError
-from chat_model.rows import write_whole
 from recipes.progress import StageOutput
 from recipes.recipe import Recipe
 from recipes.step import Step, StepFailed
+from recipes.step_config import write_config
 
 LAUNCHER = "ROUNDS_LAUNCHER"  # variable: the command that starts a launched stage; recipes/accelerate/slurm.sh sets it
 
@@ -56,21 +54,13 @@ def launch(step: Step, recipe: Recipe, output: StageOutput, lock: int) -> None:
         InputError: the stage refused its input; the message is its own, with the step's name before it.
         StepFailed: any other error; what it was stands in the message, all of it in the log.
     """
-    config = _write_config(step, recipe.root)
+    config = write_config(step, recipe.root)
     log = recipe.root / "logs" / f"{step.name}.log"
     with output.to(log):
         if recipe.accelerate is None:
             _run_here(step, config, output, log)
         else:
             _run_launched(step, config, recipe.accelerate, output, log, lock)
-
-
-def _write_config(step: Step, root: Path) -> Path:
-    path = root / "configs" / f"{step.name}.yaml"
-    content = {**step.arguments, "output_dir": str(step.output)}
-    with write_whole(path) as beside:
-        beside.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return path
 
 
 def _run_here(step: Step, config: Path, output: StageOutput, log: Path) -> None:

@@ -119,6 +119,17 @@ def _claim(recipe: Recipe) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def hold(root: Path) -> Iterator[None]:
+    """Keep others out of the output folder of a run while its files are removed. Raises InputError if it is in use."""
+    descriptor = os.open(root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(descriptor, root)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _lock(descriptor: int, root: Path) -> None:
     """Take the lock, which the system drops when its owner (and what the owner launched) dies, however it dies."""
     try:

@@ -228,7 +228,7 @@ def _evaluate_adherence(chain: Chain) -> None:
 
 
 def _evaluate_reward_models(chain: Chain) -> None:
-    """Each round's reward models on the held-out preferences of every round: why they are trained anew (section 3.2.2)."""
+    """Each round's reward models on the held-out preferences of every round (section 3.2.2)."""
     if len(chain.reward_models_by_round) < 2:
         return
     models = [(name, folder) for name, folders in chain.reward_models_by_round.items() for folder in folders]

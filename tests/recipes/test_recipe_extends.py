@@ -42,7 +42,7 @@ def test_variables_are_taken_over_one_by_one(extend):
 
 
 def test_recipe_is_the_folder_of_the_file_that_says_it(extend):
-    """Otherwise a file beside the extended YAML (the quickstart's constraints) would be looked for in the new folder."""
+    """Otherwise a file beside the extended YAML (the quickstart's constraints) would be sought in the new folder."""
     extend.toy.edit("first.yaml", text="{recipe}/rows.jsonl")
     folder = extend(second={"text": "{recipe}/rows.jsonl"})
     first, second, *_ = steps_of(read_recipe(folder))

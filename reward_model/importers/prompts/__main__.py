@@ -1,4 +1,4 @@
-"""`python -m reward_model.importers.prompts --preferences FILE … --output_dir prompts`: the prompts of imported data."""
+"""`python -m reward_model.importers.prompts --preferences FILE … --output_dir OUT`: the prompts of imported data."""
 
 from chat_model.stage import run_as_command, run_stage
 

@@ -22,7 +22,9 @@ _SIZES = {
 _END = 5.0  # nats by which the end of a turn is likelier than any other token: about a fifth of all tokens
 
 
-TOPICS = [f"{verb} {thing}" for verb in ("cook", "buy", "store", "grow") for thing in ("rice", "tea", "figs", "oats", "fish")]
+TOPICS = [
+    f"{verb} {thing}" for verb in ("cook", "buy", "store", "grow") for thing in ("rice", "tea", "figs", "oats", "fish")
+]
 
 
 @pytest.fixture(scope="session")

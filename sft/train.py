@@ -1,7 +1,7 @@
 """Supervised fine-tuning: our tokens and labels, TRL's trainer (section 3.1).
 
-Full or LoRA (`use_peft`; merged in the end, the adapter beside it), packed or padded, resumed from the last checkpoint of
-a killed run.
+Full or LoRA (`use_peft`; merged in the end, the adapter beside it), packed or padded, resumed from the last checkpoint
+of a killed run.
 """
 
 import random

@@ -1,5 +1,5 @@
-"""Fixtures shared by all tests: a tiny tokenizer, tiny models and their checkpoints, made once a session, and a scripted
-OpenAI-compatible endpoint on loopback.
+"""Fixtures shared by all tests: a tiny tokenizer, tiny models and their checkpoints, made once a session, and a
+scripted OpenAI-compatible endpoint on loopback.
 """
 
 import json

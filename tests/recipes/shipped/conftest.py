@@ -1,5 +1,5 @@
-"""What stands in for the hub in the dry runs of shipped recipes: tiny random models of the architectures that the recipes
-name, with tokenizers as those models bring them, and a few rows in the real schema of each dataset.
+"""What stands in for the hub in the dry runs of shipped recipes: tiny random models of the architectures they name,
+with tokenizers as those models bring them, and a few rows in the real schema of each dataset.
 """
 
 import json
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 _SIZES = {
     "hidden_size": 32,
@@ -58,6 +59,52 @@ def open_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name, make in makers.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(make(topic)) + "\n" for topic in TOPICS))
     return {name: str(folder / f"{name}.jsonl") for name in makers}
+
+
+# The count of steps and, for the CPU's sake, of prompts, samples and new tokens; nothing else of a recipe's YAML.
+SMALLER = {
+    "sft": {"max_steps": 2},
+    "reward_model": {"max_steps": 2},
+    "rlhf.preferences": {"num_prompts": 6, "max_new_tokens": 16},
+    "rlhf.rejection_sampling": {"num_prompts": 6, "num_samples": 4, "max_new_tokens": 16},
+    "rlhf.ppo": {"num_iterations": 2, "batch_size": 4, "mini_batch_size": 2, "max_new_tokens": 16},
+    "gatt.synthesize": {"num_dialogues": 3, "max_turns": 2, "max_new_tokens": 16},
+    "gatt.evaluate": {"num_dialogues": 2, "turns": [1, 2], "max_new_tokens": 16},
+    "rlhf.evaluate": {"max_new_tokens": 16},
+}
+
+
+@pytest.fixture
+def judge_url(endpoint, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A judge that prefers the longer answer and finds everything safe."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+
+    def prefer_longer(body: dict[str, Any]) -> dict[str, Any]:
+        first, second = map(len, endpoint.shown(body))
+        return endpoint.verdict("a" if first > second else "b", safe_a=True, safe_b=True)
+
+    endpoint.script = prefer_longer
+    return endpoint.url
+
+
+@pytest.fixture
+def hub(open_data: dict[str, str], judge_url: str) -> list[str]:
+    """The ``--set`` texts that put local files and a local judge in the place of what a recipe names."""
+    return [*(f"{name}={file}" for name, file in open_data.items()), f"judge_url={judge_url}"]
+
+
+@pytest.fixture(scope="session")
+def write_smaller() -> Callable[[Any, Path], Path]:
+    """A function that writes a step's YAML as the recipe has it, but for `SMALLER`, and returns the file."""
+
+    def write(step: Any, folder: Path) -> Path:
+        file = folder / f"{step.name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = {**step.arguments, **SMALLER.get(step.module, {}), "output_dir": str(step.output)}
+        file.write_text(yaml.safe_dump(content))
+        return file
+
+    return write
 
 
 def _messages(*contents: str) -> list[dict[str, str]]:

@@ -27,13 +27,13 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def dry_run(write_smaller):
     """A function that runs every step of a recipe and returns the `run.json` of each, by name."""
-    finished: dict[tuple[str, str], Path] = {}
+    finished: dict[tuple, Path] = {}
 
-    def run(name: str, root: Path, settings: list[str]) -> dict[str, dict]:
+    def run(name: str, root: Path, model: str, settings: list[str]) -> dict[str, dict]:
         records = {}
         for step in steps_of(read_recipe(name, root, ["accelerate=null", *settings])):
             config = write_smaller(step, root / "configs")
-            key = (step.module, config.read_text().replace(str(root), ""))
+            key = (model, step.module, config.read_text().replace(str(root), ""))
             if key in finished:
                 shutil.copytree(finished[key], step.output)
             else:
@@ -57,7 +57,7 @@ def check_steps_taken(records: dict[str, dict], root: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama2_7b", "llama2_13b", "llama2_70b"])
 def test_llama2_trained_whole(name, tiny_llama2, hub, dry_run, tmp_path):
-    records = dry_run(name, tmp_path, [f"model={tiny_llama2}", *hub])
+    records = dry_run(name, tmp_path, tiny_llama2, [f"model={tiny_llama2}", *hub])
     check_steps_taken(records, tmp_path)
     assert records["sft"]["config"]["chat_template"] == "llama2"  # a base model has none of its own
     sampled = records["RLHF-V2/preferences"]["counts"]
@@ -69,7 +69,7 @@ def test_llama2_trained_whole(name, tiny_llama2, hub, dry_run, tmp_path):
 @pytest.mark.slow
 def test_llama2_on_one_gpu_is_adapters_of_one_base(tiny_llama2, hub, dry_run, tmp_path):
     """PPO goes on from the fine-tuning's adapter, on the base that this round's reward models were trained on."""
-    records = dry_run("llama2_7b_one_gpu", tmp_path, [f"model={tiny_llama2}", *hub])
+    records = dry_run("llama2_7b_one_gpu", tmp_path, tiny_llama2, [f"model={tiny_llama2}", *hub])
     check_steps_taken(records, tmp_path)
     ppo = records["RLHF-V2/ppo"]["arguments"]
     newest = str(tmp_path / "RLHF-V1" / "policy")
@@ -82,7 +82,7 @@ def test_llama2_on_one_gpu_is_adapters_of_one_base(tiny_llama2, hub, dry_run, tm
 
 @pytest.mark.slow
 def test_small_modern_has_the_template_that_its_model_brings(tiny_qwen3, hub, dry_run, tmp_path):
-    records = dry_run("small_modern", tmp_path, [f"model={tiny_qwen3}", *hub])
+    records = dry_run("small_modern", tmp_path, tiny_qwen3, [f"model={tiny_qwen3}", *hub])
     check_steps_taken(records, tmp_path)
     template = (tmp_path / "RLHF-V2" / "ppo" / "chat_template.jinja").read_text()
     assert "<|im_start|>" in template and "[INST]" not in template
@@ -94,7 +94,8 @@ def test_distilled_students_learn_from_the_large_models_conversations(tiny_llama
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "conversations.jsonl").write_text((json.dumps(row) + "\n") * 8)
     models = [f"model_{size}={tiny_llama2}" for size in ("7b", "13b")]
-    records = dry_run("llama2_distilled", tmp_path / "out", [f"samples={tmp_path / 'samples'}", *models])
+    settings = [f"samples={tmp_path / 'samples'}", *models]
+    records = dry_run("llama2_distilled", tmp_path / "out", tiny_llama2, settings)
     assert [record["counts"]["train"]["rows_kept"] for record in records.values()] == [8, 8]
 
 

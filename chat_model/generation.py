@@ -6,7 +6,7 @@ make the KL of section 3.2.3 negative.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,13 +14,16 @@ import torch
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
+from chat_model.continuous import decode_continuously
 from chat_model.conversation import Message
 from chat_model.decoding import DecodingSettings, decode
+from chat_model.engines import Engine
 from chat_model.errors import InputError
 from chat_model.processes import process_state
 from chat_model.template import render_prompt
 
 FinishReason = Literal["stop", "length"]
+Drawn = list[tuple[int, list[int]]]  # the place of a row among all of a request, and its response
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,17 @@ class Samples:
         return token_ids, response_mask
 
 
+@dataclass(frozen=True)
+class Request:
+    """What an engine is asked for: one response to each of `prompt_ids`, of which it draws this process's share."""
+
+    prompt_ids: list[list[int]]
+    settings: DecodingSettings
+    seed: int
+    batch_tokens: int
+    bar: dict[str, Any]  # what tqdm is told: description and whether it shows
+
+
 def sample(
     model: Any,
     tokenizer: Any,
@@ -60,6 +74,7 @@ def sample(
     max_new_tokens: int = 256,
     seed: int = 0,
     batch_tokens: int = 32768,
+    engine: Engine = "transformers",
     progress: bool = True,
     description: str = "sampling",
 ) -> Samples:
@@ -70,28 +85,56 @@ def sample(
         prompts: conversations that end with a user message.
         temperature: 0 takes the likeliest token instead of drawing.
         batch_tokens: bound of rows × (prompt + `max_new_tokens`) in one batch; prompts of like length share one.
+        engine: what decodes. "continuous_batching" is for GPUs; it chooses its batches itself by the memory there is,
+            so another number of processes, or another device, draws other responses.
 
     Raises:
-        InputError: a prompt that leaves no room for `max_new_tokens` in the model's context (names its number).
+        InputError: a prompt that leaves no room for `max_new_tokens` in the model's context (names its number), or an
+            engine that does not exist or cannot run the model.
     """
     model = getattr(model, "module", model)
     prompt_ids = [render_prompt(tokenizer, prompt) for prompt in prompts]
     _check_context(model, prompt_ids, max_new_tokens)
-    rows = [index for index in range(len(prompts)) for _ in range(num_samples)]
-    batches = batches_by_length([len(prompt_ids[row]) for row in rows], batch_tokens, extra=max_new_tokens)
+    if engine not in _ENGINES:
+        raise InputError(f"engine: found {engine!r}; expected one of {', '.join(_ENGINES)}")
+    rows = [ids for ids in prompt_ids for _ in range(num_samples)]
     stops = frozenset(stop_token_ids(model, tokenizer))
     settings = DecodingSettings(max_new_tokens, stops, tokenizer.pad_token_id, temperature, top_p)
-    state, drawn = process_state(), []
-    own = range(state.process_index, len(batches), state.num_processes)
+    bar = {"desc": description, "disable": not (progress and process_state().is_main_process)}
     with _sampling_mode(model):
-        for number in tqdm(own, desc=description, disable=not (progress and state.is_main_process), leave=False):
-            ids = [prompt_ids[rows[index]] for index in batches[number]]
-            torch.manual_seed(seed + number)
-            drawn += list(zip(batches[number], decode(model, ids, settings), strict=True))
-    if state.num_processes > 1:
+        drawn = _ENGINES[engine](model, Request(rows, settings, seed, batch_tokens, bar))
+    if process_state().num_processes > 1:
         drawn = gather_object(drawn)
-    responses = [response for _, response in sorted(drawn)]
-    return _collect(tokenizer, [prompt_ids[row] for row in rows], responses, stops)
+    return _collect(tokenizer, rows, [response for _, response in sorted(drawn)], stops)
+
+
+def _draw_in_batches(model: Any, request: Request) -> Drawn:
+    """Batches are the same on any number of processes, and each has a seed of its own, so the responses are too."""
+    state, drawn = process_state(), Drawn()
+    lengths = [len(ids) for ids in request.prompt_ids]
+    batches = batches_by_length(lengths, request.batch_tokens, extra=request.settings.max_new_tokens)
+    for number in tqdm(range(state.process_index, len(batches), state.num_processes), leave=False, **request.bar):
+        ids = [request.prompt_ids[index] for index in batches[number]]
+        torch.manual_seed(request.seed + number)
+        drawn += zip(batches[number], decode(model, ids, request.settings), strict=True)
+    return drawn
+
+
+def _draw_continuously(model: Any, request: Request) -> Drawn:
+    """All rows of this process wait in one queue, so that the place of one that ends is never empty."""
+    state = process_state()
+    own = range(state.process_index, len(request.prompt_ids), state.num_processes)
+    ids, seed = [request.prompt_ids[index] for index in own], request.seed + state.process_index
+    shows = not request.bar["disable"]
+    responses = decode_continuously(model, ids, request.settings, seed, request.batch_tokens, progress=shows)
+    return list(zip(own, responses, strict=True))
+
+
+# What an `engine` is: a function from a model and a request to this process's responses, each with its place.
+_ENGINES: dict[Engine, Callable[[Any, Request], Drawn]] = {
+    "transformers": _draw_in_batches,
+    "continuous_batching": _draw_continuously,
+}
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int, extra: int = 0) -> list[list[int]]:

@@ -27,7 +27,9 @@ Settings = Annotated[
         "(ppo.learning_rate=1e-5). May be given several times.",
     ),
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write to. Default: runs/<recipe name>.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder to write to. Default: runs/NAME, the recipe's.")
+]
 
 
 @main.command()

@@ -15,7 +15,7 @@ from recipes.commands.app import main, plain_errors
 def evaluate_rm(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Reward model: a folder or hub id.")],
     preferences: Annotated[list[str], typer.Option("--preferences", "-p", help="Held-out pairs; may be repeated.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: runs/<model>_evaluation.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: runs/MODEL_evaluation.")] = None,
     domain: Annotated[str, typer.Option("--domain", help="helpfulness, safety or all: what the model judges.")] = "all",
     calibrate_on: Annotated[
         str | None,

@@ -5,7 +5,7 @@ same responses. Without a judge the reward models grade, which the policies were
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,9 @@ from chat_model.stage import StageRun
 from reward_model.scoring import RewardScorer
 from rlhf.evaluate.contests import compare_in_turn, contests
 from rlhf.evaluate.divergence import log_ratios
+from rlhf.evaluate.grades import Judge, mean_grades
 from rlhf.prompt_sets import draw_prompts
 
-# (prompt, response) -> {"helpfulness": 0.85, …} or {"safety": 1.0, "unsafe": 0.0}; the first value is the one that wins
-Judge = Callable[[list[dict[str, Any]], str], Mapping[str, float]]
 JUDGE, REWARD_MODELS = "judge", "reward models"  # who decides a contest
 
 
@@ -114,7 +113,7 @@ def summarize(judged: Judged) -> dict[str, float]:
     length = sum(map(len, judged.samples.response_ids)) / len(judged.samples)
     kl = {"kl": judged.kl} if judged.kl else {}
     means = {name: _mean(values) for name, values in {**kl, **judged.rewards}.items()}
-    return {**{name: 100 * _mean(values) for name, values in _grades(judged).items()}, "length": length, **means}
+    return {**mean_grades(judged.verdicts), "length": length, **means}
 
 
 def intervals(judged: Judged) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from chat_model.engines import ENGINE_HELP, Engine
 from chat_model.errors import InputError
 
 
@@ -46,6 +47,7 @@ class RejectionSamplingConfig:
         default=0.9, metadata={"help": "Share of words in common from which on a response counts as a duplicate."}
     )
     dtype: str = field(default="float32", metadata={"help": "Precision of the policy and of the reward models."})
+    engine: Engine = field(default="transformers", metadata={"help": ENGINE_HELP})
     batch_tokens: int = field(default=32768, metadata={"help": "Bound of rows x tokens in a batch of sampling."})
     score_batch_tokens: int = field(
         default=4096,

@@ -88,6 +88,7 @@ def _draw_shard(
             max_new_tokens=config.max_new_tokens,
             seed=random.Random(f"{config.seed} {label} {temperature}").getrandbits(48),
             batch_tokens=config.batch_tokens,
+            engine=config.engine,
             description=f"{label}, temperature {temperature:g}",
         )
         for index, (text, reason) in enumerate(zip(samples.texts, samples.finish_reasons, strict=True)):

@@ -27,6 +27,7 @@ from rlhf.ppo.models.interface import Scorers
         ({"gamma": 1.1}, "gamma: found 1.1"),
         ({"kl_target": 0.0}, "kl_target: found 0.0"),
         ({"patience": 2}, "patience: found 2; expected held_out_prompts"),
+        ({"held_out_judge": "rules.judge"}, "held_out_judge: found rules.judge; expected held_out_prompts"),
         ({"allow_uncalibrated_safety": False}, "neither calibrated nor trained with the safety loss"),
         ({"max_prompt_tokens": 2}, "no prompt has at most 2 tokens"),
     ],

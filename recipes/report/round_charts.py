@@ -42,13 +42,13 @@ def win_rate_planes(steps: Steps) -> list[tuple[str, Markup]]:
     rows = _contests(steps)
     found = []
     for by in dict.fromkeys(row["by"] for row in rows):
-        against = rows[0]["against"]
-        rates = {(row["name"], row["prompts"]): row for row in rows if row["by"] == by and row["against"] == against}
-        names = dict.fromkeys(name for name, _ in rates)
-        sides = {name: [rates.get((name, kind)) for kind in ("helpfulness", "safety")] for name in names}
-        points = {name: tuple(map(_share, pair)) for name, pair in sides.items() if all(pair)}
+        own = [row for row in rows if row["by"] == by and row["against"] == rows[0]["against"]]
+        helpfulness, safety = (
+            {row["name"]: _share(row) for row in own if row["prompts"] == kind} for kind in ("helpfulness", "safety")
+        )
+        points = {name: (rate, safety[name]) for name, rate in helpfulness.items() if name in safety}
         if points:
-            x, y = (f"{kind}: win rate over {against}, %" for kind in ("helpfulness", "safety"))
+            x, y = (f"{kind}: win rate over {rows[0]['against']}, %" for kind in ("helpfulness", "safety"))
             found.append((by, round_plots.plane(points, x=x, y=y, label=f"helpfulness against safety, {by}")))
     return found
 

@@ -17,7 +17,9 @@ _HEIGHT = 0.9  # of a distribution, in rows
 _GRID_POINTS = 160
 
 
-def plane(points: Mapping[str, tuple[tuple[float, Interval], tuple[float, Interval]]], *, x: str, y: str, label: str):
+def plane(
+    points: Mapping[str, tuple[tuple[float, Interval], tuple[float, Interval]]], *, x: str, y: str, label: str
+) -> Markup:
     """Draw ``{checkpoint: ((share, interval), (share, interval))}`` as a path through the plane of two shares, in %.
 
     The dotted lines are a draw with the opponent.
@@ -30,8 +32,16 @@ def plane(points: Mapping[str, tuple[tuple[float, Interval], tuple[float, Interv
             axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": COLOURS[-1], "alpha": 0.7})
         for index, (name, (across, along)) in enumerate(points.items()):
             colour = COLOURS[index % (len(COLOURS) - 1)]
-            errors = {"xerr": _error(across), "yerr": _error(along)}
-            axes.errorbar(*middles[index], **errors, fmt="o", markersize=5, linewidth=1, color=colour, label=name)
+            axes.errorbar(
+                *middles[index],
+                _error(along),
+                _error(across),
+                fmt="o",
+                markersize=5,
+                linewidth=1,
+                color=colour,
+                label=name,
+            )
         name_axes(axes, x, y, len(points))
 
     return draw_svg(draw, label, height=3.9)

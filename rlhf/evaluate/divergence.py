@@ -39,5 +39,7 @@ def _log_probs(model: Any, samples: Samples, temperature: float) -> torch.Tensor
     token_ids, response_mask = samples.padded(pad_token_id=0)
     lengths = torch.tensor([len(p) + len(r) for p, r in zip(samples.prompt_ids, samples.response_ids, strict=True)])
     attention_mask = torch.arange(token_ids.shape[1]) < lengths[:, None]
-    tensors = (tensor.to(model.device) for tensor in (token_ids, attention_mask, response_mask))
-    return response_log_probs(model, *tensors, temperature)[0].sum(-1).cpu()
+    token_ids, attention_mask, response_mask = (
+        each.to(model.device) for each in (token_ids, attention_mask, response_mask)
+    )
+    return response_log_probs(model, token_ids, attention_mask, response_mask, temperature)[0].sum(-1).cpu()

@@ -89,6 +89,18 @@ def load_causal_lm(name_or_path: str | Path, tokenizer: Any = None, **options: A
     return _fit_to_tokenizer(_from_pretrained(AutoModelForCausalLM, name_or_path, options), tokenizer).eval()
 
 
+def load_chat_model(name_or_path: str | Path, dtype: str = "float32") -> tuple[Any, Any]:
+    """Return a causal language model on this process's device, and its tokenizer, as `generation.sample` takes them.
+
+    Raises:
+        InputError: either cannot be loaded.
+    """
+    from chat_model.processes import process_state
+
+    tokenizer = load_tokenizer(name_or_path)
+    return load_causal_lm(name_or_path, tokenizer, dtype=dtype).to(process_state().device), tokenizer
+
+
 def load_scalar_model(
     name_or_path: str | Path, tokenizer: Any = None, *, trained_head: bool = False, **options: Any
 ) -> Any:

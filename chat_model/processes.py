@@ -8,16 +8,19 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
 T = TypeVar("T")
 
 
 def on_cpu_only() -> bool:
-    """Return whether this machine has nothing but CPUs: what `Accelerator` and its state take as ``cpu``."""
+    """Return whether to compute on CPUs alone: what `Accelerator` and its state take as ``cpu``.
+
+    So it is on a machine that has nothing else, and where a launch config with ``use_cpu: true`` started the process.
+    """
     import torch
 
-    return not torch.accelerator.is_available()
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
 def process_state() -> PartialState:

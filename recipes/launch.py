@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from recipes.progress import StageOutput
 from recipes.recipe import Recipe
 from recipes.step import Step, StepFailed
 from recipes.step_config import write_config
+
+LAUNCHER = "ROUNDS_LAUNCHER"  # variable: the command that starts a launched stage; recipes/accelerate/slurm.sh sets it
 
 _SECONDS_TO_END = 10  # a launched stage may take this long to end after SIGTERM
 _TAIL_LINES = 15
@@ -103,9 +106,8 @@ def _reset_accelerate() -> None:
 
 
 def _run_launched(step: Step, config: Path, launch_config: Path, output: StageOutput, log: Path, lock: int) -> None:
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch_config)]
     with subprocess.Popen(
-        [*launcher, "-m", step.module, "--config", str(config)],
+        [*_launcher(), "--config_file", str(launch_config), "-m", step.module, "--config", str(config)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # so that ending it ends its workers
@@ -122,6 +124,13 @@ def _run_launched(step: Step, config: Path, launch_config: Path, output: StageOu
         tail = "\n".join(printed.splitlines()[-_TAIL_LINES:])
         reason = (_ERROR.findall(printed) or [f"exit code {child.returncode}"])[-1]
         raise StepFailed(f"step '{step.name}' failed: {reason} (log: {log})\n{tail}")
+
+
+def _launcher() -> list[str]:
+    """Return `accelerate launch` of this Python, or what the variable `ROUNDS_LAUNCHER` says: on a cluster, the command
+    that runs it on every machine, with the options that only the allocation knows.
+    """
+    return shlex.split(os.environ.get(LAUNCHER, "")) or [sys.executable, "-m", "accelerate.commands.launch"]
 
 
 def _copy(child: subprocess.Popen, output: StageOutput) -> str:

@@ -85,8 +85,7 @@ def add_round(chain: Chain, round_: Round) -> None:
     if "rejection_sampling" in round_.stages:
         policy = sample_and_fine_tune(chain, round_.name, policy)
     if "ppo" in round_.stages:
-        name = f"{round_.name}/ppo"
-        policy = chain.add(name, "rlhf.ppo", "ppo.yaml", model_name_or_path=policy, **chain.reward_models)
+        policy = optimize(chain, round_.name, policy)
     chain.checkpoints[round_.name] = policy
     if "gatt" in round_.stages:
         add_ghost_attention(chain, f"{round_.name}/gatt", f"{round_.name} + {GATT_NAME}")
@@ -148,6 +147,18 @@ def sample_and_fine_tune(chain: Chain, round_name: str, policy: str) -> str:
         model_name_or_path=policy,
         dataset_name=[f"{folder}/conversations.jsonl"],
     )
+
+
+def optimize(chain: Chain, round_name: str, policy: str) -> str:
+    """PPO on top of what was fine-tuned (section 3.2.3); on a shared base, on the adapter that the fine-tuning left.
+
+    The base is then the newest model before this round, which the round's reward models are adapters of as well.
+    """
+    name, start = f"{round_name}/ppo", {"model_name_or_path": policy}
+    layout = chain.recipe.step(name, "rlhf.ppo", "ppo.yaml").arguments.get("layout")
+    if layout == "shared_base" and policy != chain.newest:
+        start = {"model_name_or_path": chain.newest, "policy_adapter": policy}
+    return chain.add(name, "rlhf.ppo", "ppo.yaml", **start, **chain.reward_models)
 
 
 def distil(chain: Chain, round_name: str, conversations: str) -> None:

@@ -1,9 +1,10 @@
 """The stage that compares checkpoints on held-out prompts, by a judge and by the reward models (Figure 11).
 
 How far each has moved from the first one (KL), how long its answers are and how their grades vary is measured on the
-same responses.
+same responses. Without a judge the reward models grade, which the policies were trained to please.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +14,7 @@ from chat_model.dotted import resolve
 from chat_model.errors import InputError
 from chat_model.generation import Samples, sample
 from chat_model.intervals import bootstrap_interval
-from chat_model.loading import load_causal_lm, load_tokenizer
-from chat_model.processes import process_state
+from chat_model.loading import load_chat_model
 from chat_model.rows import write_rows
 from chat_model.stage import StageRun
 from reward_model.scoring import RewardScorer
@@ -35,13 +35,17 @@ class EvaluateConfig:
     )
     names: list[str] = field(metadata={"help": "A name for each checkpoint, in the same order."})
     prompts: str = field(metadata={"help": "Held-out prompts with `prompt` and `is_safety`."})
-    judge: str = field(metadata={"help": "Dotted name of the function that grades a response."})
     output_dir: str = field(metadata={"help": "Folder to write to."})
+    judge: str | None = field(
+        default=None,
+        metadata={"help": "Dotted name of the function that grades a response; default: both reward models grade."},
+    )
     helpfulness_reward_model: str | None = field(default=None, metadata={"help": "Also score by this reward model."})
     safety_reward_model: str | None = field(default=None, metadata={"help": "Also score by this reward model."})
     num_prompts: int | None = field(default=None, metadata={"help": "Prompts drawn; default: all."})
     temperature: float = field(default=1.0, metadata={"help": "Of the sampling, the same for every checkpoint."})
     max_new_tokens: int = field(default=512, metadata={"help": "Bound of a response, in tokens."})
+    dtype: str = field(default="float32", metadata={"help": "Precision of the checkpoints and of the reward models."})
     batch_tokens: int = field(default=32768, metadata={"help": "Bound of rows x tokens in a batch of sampling."})
     score_batch_tokens: int = field(
         default=4096,
@@ -69,14 +73,18 @@ class Judged:
 
 
 def compare(run: StageRun, config: EvaluateConfig) -> None:
-    """Record scores per checkpoint and win rates, and write `responses.jsonl` with every response side by side."""
-    if len(config.names) != len(config.checkpoints) or len(set(config.names)) != len(config.names):
-        raise InputError(f"names: found {config.names}; expected a different name for each of the checkpoints")
-    prompts, judge = draw_prompts(config.prompts, config.num_prompts, config.seed), resolve(config.judge)
+    """Record scores per checkpoint and win rates, and write `responses.jsonl` with every response side by side.
+
+    Raises:
+        InputError: names that do not fit the checkpoints, a judge that cannot be imported, or nothing that grades.
+    """
+    _check(config)
+    judge = resolve(config.judge) if config.judge else None
+    prompts = draw_prompts(config.prompts, config.num_prompts, config.seed)
     responses = dict(zip(config.names, _respond(config, prompts), strict=True))
     rewards = score_by_reward_models(config, prompts, [samples for samples, _ in responses.values()])
     judged = {
-        name: Judged(samples, _verdicts(judge, prompts, samples), scores, kl)
+        name: Judged(samples, _verdicts(judge, prompts, samples, scores), scores, kl)
         for (name, (samples, kl)), scores in zip(responses.items(), rewards, strict=True)
     }
     if run.is_main:
@@ -84,10 +92,17 @@ def compare(run: StageRun, config: EvaluateConfig) -> None:
             checkpoints={name: summarize(each) for name, each in judged.items()},
             intervals={name: intervals(each) for name, each in judged.items()},
             win_rates=compare_in_turn({name: each.deciding for name, each in judged.items()}),
-            contests=contests(_deciding_scores(prompts, judged), [prompt.is_safety for prompt in prompts]),
+            contests=contests(_deciding_scores(config, prompts, judged), [prompt.is_safety for prompt in prompts]),
         )
         run.count(prompts=len(prompts), safety_prompts=sum(prompt.is_safety for prompt in prompts))
         write_rows(run.folder / "responses.jsonl", _rows(prompts, judged))
+
+
+def _check(config: EvaluateConfig) -> None:
+    if len(config.names) != len(config.checkpoints) or len(set(config.names)) != len(config.names):
+        raise InputError(f"names: found {config.names}; expected a different name for each of the checkpoints")
+    if not config.judge and not (config.helpfulness_reward_model and config.safety_reward_model):
+        raise InputError("judge: is missing; expected one, or both reward models, to tell which response is better")
 
 
 def summarize(judged: Judged) -> dict[str, float]:
@@ -124,7 +139,7 @@ def score_by_reward_models(
     scores: list[dict[str, list[float]]] = [{} for _ in responses]
     for name, checkpoint in models.items():
         if checkpoint:
-            scorer = RewardScorer.from_checkpoint(checkpoint, config.score_batch_tokens)
+            scorer = RewardScorer.from_checkpoint(checkpoint, config.score_batch_tokens, config.dtype)
             of_all = scorer.score(conversations, True, "scoring").split(len(prompts))
             for of_one, part in zip(scores, of_all, strict=True):
                 of_one[f"reward_{name}"] = part.tolist()
@@ -135,14 +150,16 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _deciding_scores(prompts: Sequence[Prompt], judged: Mapping[str, Judged]) -> dict[str, dict[str, list[float]]]:
+def _deciding_scores(
+    config: EvaluateConfig, prompts: Sequence[Prompt], judged: Mapping[str, Judged]
+) -> dict[str, dict[str, list[float]]]:
     """Return by judge, and by reward models where there are both, the value of each response that decides a contest.
 
     The safety model decides on safety prompts, the helpfulness model on the others.
     """
-    scores = {JUDGE: {name: each.deciding for name, each in judged.items()}}
+    scores = {JUDGE: {name: each.deciding for name, each in judged.items()}} if config.judge else {}
     if all({"reward_helpfulness", "reward_safety"} <= set(each.rewards) for each in judged.values()):
-        kinds = ["reward_safety" if prompt.is_safety else "reward_helpfulness" for prompt in prompts]
+        kinds = [f"reward_{_kind(prompt)}" for prompt in prompts]
         scores[REWARD_MODELS] = {
             name: [each.rewards[kind][index] for index, kind in enumerate(kinds)] for name, each in judged.items()
         }
@@ -153,8 +170,7 @@ def _respond(config: EvaluateConfig, prompts: Sequence[Prompt]) -> Iterator[tupl
     """Yield each checkpoint's responses, and their log-ratios to the first checkpoint (see `Judged.kl`)."""
     reference: Any = None
     for checkpoint in config.checkpoints:
-        tokenizer = load_tokenizer(checkpoint)
-        policy = load_causal_lm(checkpoint, tokenizer).to(process_state().device)
+        policy, tokenizer = load_chat_model(checkpoint, config.dtype)
         samples = _sample(config, policy, tokenizer, prompts)
         reference = reference or (policy, tokenizer.get_vocab())
         comparable = config.temperature > 0 and tokenizer.get_vocab() == reference[1]
@@ -175,9 +191,19 @@ def _sample(config: EvaluateConfig, policy: Any, tokenizer: Any, prompts: Sequen
     )
 
 
-def _verdicts(judge: Judge, prompts: Sequence[Prompt], samples: Samples) -> list[dict[str, float]]:
-    pairs = zip(prompts, samples.texts, strict=True)
-    return [dict(judge(to_dicts(prompt.prompt), text)) for prompt, text in pairs]
+def _verdicts(
+    judge: Judge | None, prompts: Sequence[Prompt], samples: Samples, scores: Mapping[str, list[float]]
+) -> list[dict[str, float]]:
+    """Return the judge's verdicts or, without one, sigma(raw score) of the reward model for the prompt's kind."""
+    if judge:
+        pairs = zip(prompts, samples.texts, strict=True)
+        return [dict(judge(to_dicts(prompt.prompt), text)) for prompt, text in pairs]
+    raw = [scores[f"reward_{_kind(prompt)}"][index] for index, prompt in enumerate(prompts)]
+    return [{_kind(prompt): 1 / (1 + math.exp(-value))} for prompt, value in zip(prompts, raw, strict=True)]
+
+
+def _kind(prompt: Prompt) -> str:
+    return "safety" if prompt.is_safety else "helpfulness"
 
 
 def _rows(prompts: Sequence[Prompt], judged: Mapping[str, Judged]) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 _RUN, _STEPS = "run.json", "configs"
 _OF_THE_MOMENT = ("seconds", "finished", "inputs", "shards_resumed", "runtime", "per_second", "metrics.jsonl")
 # transformers begins these sums anew where a run is resumed; its last line of metrics holds nothing else
-_SINCE_THE_RESUME = ("train_loss", "tokens")
+_SINCE_THE_RESUME = ("train_loss", "tokens", "padding_share")
 _NOT_COMPARED = (".lock", "report.html")  # the report draws the same results, and the seconds
 _READERS: dict[str, Callable[[str], Any]] = {
     ".json": json.loads,

@@ -8,6 +8,8 @@ from typing import Any
 
 _RUN, _STEPS = "run.json", "configs"
 _OF_THE_MOMENT = ("seconds", "finished", "inputs", "shards_resumed", "runtime", "per_second", "metrics.jsonl")
+# transformers begins these sums anew where a run is resumed; its last line of metrics holds nothing else
+_SINCE_THE_RESUME = ("train_loss", "tokens", "padding_share")
 _NOT_COMPARED = (".lock", "report.html")  # the report draws the same results, and the seconds
 _READERS: dict[str, Callable[[str], Any]] = {
     ".json": json.loads,
@@ -65,7 +67,8 @@ def _content(file: Path) -> Any:
 def _lasting(value: Any) -> Any:
     """Drop what tells of the moment from JSON, however deep."""
     if isinstance(value, list):
-        return [_lasting(each) for each in value]
+        return [_lasting(each) for each in value if not (isinstance(each, dict) and "train_runtime" in each)]
     if isinstance(value, dict):
-        return {key: _lasting(each) for key, each in value.items() if not any(word in key for word in _OF_THE_MOMENT)}
+        dropped = (*_OF_THE_MOMENT, *_SINCE_THE_RESUME)
+        return {key: _lasting(each) for key, each in value.items() if not any(word in key for word in dropped)}
     return value

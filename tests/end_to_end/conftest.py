@@ -13,7 +13,7 @@ import yaml
 from recipes.recipe import PACKAGED
 
 TINY = "tiny:hidden_size=16,intermediate_size=32,num_hidden_layers=1,num_attention_heads=2,num_key_value_heads=1"
-_TRAINER = {"num_train_epochs": 1, "save_strategy": "steps", "save_steps": 1}
+_TRAINER = {"num_train_epochs": 1, "save_strategy": "steps", "save_steps": 1, "logging_steps": 1}
 _SAMPLES = {"num_prompts": 8, "num_samples": 2, "max_new_tokens": 6, "keep_cut_off": True, "prompts_per_shard": 4}
 SMALLEST = {
     "world": {

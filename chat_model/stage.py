@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -24,6 +25,7 @@ from chat_model.rows import remove_unfinished, write_json, write_whole
 
 RUN_FILE = "run.json"
 CACHE_TAG = "CACHEDIR.TAG"  # of the Cache Directory Tagging Specification: nothing in a folder with it is input
+TRAINER_CHECKPOINT = re.compile(r"checkpoint-\d+")  # the folders of Hugging Face's trainer
 _STARTED_FILE = "started.json"
 _PACKAGES = ("rlhf-rounds", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _HASHED_WHOLE = 64 * 2**20  # bytes; larger files are told apart by size and modification time
@@ -229,10 +231,16 @@ def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> 
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Return the bytes of each file below `folder`, but for those that tell of the run itself."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    own = (RUN_FILE, _STARTED_FILE)
-    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files if file.name not in own}
+    """Return the bytes of each file below `folder` that the stage leaves for others: no trainer's checkpoint, and none
+    that tells of the run itself.
+    """
+    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {path.as_posix(): file.stat().st_size for path, file in files.items() if _is_for_others(path)}
+
+
+def _is_for_others(path: Path) -> bool:
+    of_trainer = any(TRAINER_CHECKPOINT.fullmatch(part) for part in path.parts)
+    return path.name not in (RUN_FILE, _STARTED_FILE) and not of_trainer
 
 
 def find_damage(folder: Path, sizes: Mapping[str, int]) -> str:

@@ -3,6 +3,7 @@ scripted OpenAI-compatible endpoint on loopback.
 """
 
 import json
+import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,12 @@ SENTENCES = [
     "Äpfel, naïve café — 3.14 <b>&amp;</b>",
 ]
 TINY = "tiny:hidden_size=32,intermediate_size=64,num_hidden_layers=2,num_attention_heads=4,num_key_value_heads=2"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Let the commands that tests start see Ctrl-C: what runs in a shell's background inherits that it is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

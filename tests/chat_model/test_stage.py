@@ -8,7 +8,7 @@ import pytest
 
 from chat_model.config import parse_configs
 from chat_model.errors import InputError
-from chat_model.stage import CACHE_TAG, find_inputs, fingerprint, run_stage
+from chat_model.stage import CACHE_TAG, _sizes, find_inputs, fingerprint, run_stage
 
 
 @dataclass
@@ -227,3 +227,11 @@ def test_user_mistakes_end_with_one_line_and_code_2(capsys):
     with pytest.raises(SystemExit) as exited:
         run_as_command(main)
     assert exited.value.code == 2 and capsys.readouterr().err == "error: a.jsonl:3: bad\n"
+
+
+def test_a_trainers_checkpoints_are_not_what_makes_a_stage_whole(tmp_path):
+    """`rounds clean` removes them; a step that counted them would run again."""
+    (tmp_path / "checkpoint-20").mkdir()
+    for file in ("checkpoint-20/optimizer.pt", "model.safetensors", "run.json"):
+        (tmp_path / file).write_text("bytes")
+    assert _sizes(tmp_path) == {"model.safetensors": 5}

@@ -262,8 +262,10 @@ def test_a_run_that_the_system_killed_finds_its_shards_and_the_scores_of_one(opt
     assert not (partial / "shards" / "samples-00005.jsonl").exists(), "it was killed before the last shard"
     plant(partial, "the owl is planted")
     assert warm_commands.run(stage, *options, f"--output_dir={tmp_path / 'killed'}", log=log) == 0, log.read_text()
-    quiet, killed = (rows_of(tmp_path / name, "samples.jsonl") for name in ("quiet", "killed"))
-    assert killed[0]["response"] == "the owl is planted" and killed[1:] == quiet[1:]
+    quiet, killed = (
+        [row["response"] for row in rows_of(tmp_path / name, "samples.jsonl")] for name in ("quiet", "killed")
+    )
+    assert killed[0] == "the owl is planted" and killed[1:] == quiet[1:]
 
 
 def test_two_processes_end_with_the_files_of_one(options, tmp_path, kill_after, one_thread):

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> 
         "metrics": plain(run.metrics),
         "files": _sizes(run.folder),
         "seconds": round(seconds, 2),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "finished": datetime.now().isoformat(timespec="milliseconds"),  # to the second, two quick runs look alike
     }
 
 

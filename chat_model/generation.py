@@ -21,6 +21,7 @@ from chat_model.engines import Engine
 from chat_model.errors import InputError
 from chat_model.processes import process_state
 from chat_model.template import render_prompt
+from chat_model.vllm import decode_by_vllm
 
 FinishReason = Literal["stop", "length"]
 Drawn = list[tuple[int, list[int]]]  # the place of a row among all of a request, and its response
@@ -86,7 +87,8 @@ def sample(
         temperature: 0 takes the likeliest token instead of drawing.
         batch_tokens: bound of rows × (prompt + `max_new_tokens`) in one batch; prompts of like length share one.
         engine: what decodes. "continuous_batching" is for GPUs; it chooses its batches itself by the memory there is,
-            so another number of processes, or another device, draws other responses.
+            so another number of processes, or another device, draws other responses. "vllm" asks a server
+            (`chat_model.vllm`), whose draws follow no seed of ours.
 
     Raises:
         InputError: a prompt that leaves no room for `max_new_tokens` in the model's context (names its number), or an
@@ -122,18 +124,30 @@ def _draw_in_batches(model: Any, request: Request) -> Drawn:
 
 def _draw_continuously(model: Any, request: Request) -> Drawn:
     """All rows of this process wait in one queue, so that the place of one that ends is never empty."""
-    state = process_state()
-    own = range(state.process_index, len(request.prompt_ids), state.num_processes)
-    ids, seed = [request.prompt_ids[index] for index in own], request.seed + state.process_index
-    shows = not request.bar["disable"]
+    places, ids = _own_share(request)
+    seed, shows = request.seed + process_state().process_index, not request.bar["disable"]
     responses = decode_continuously(model, ids, request.settings, seed, request.batch_tokens, progress=shows)
-    return list(zip(own, responses, strict=True))
+    return list(zip(places, responses, strict=True))
+
+
+def _draw_from_server(model: Any, request: Request) -> Drawn:
+    """A vLLM server, which is sent the weights, answers for every process's share."""
+    places, ids = _own_share(request)
+    return list(zip(places, decode_by_vllm(model, ids, request.settings, not request.bar["disable"]), strict=True))
+
+
+def _own_share(request: Request) -> tuple[Sequence[int], list[list[int]]]:
+    """Return the places of this process's prompts, every n-th of all, and their token ids."""
+    state = process_state()
+    places = range(state.process_index, len(request.prompt_ids), state.num_processes)
+    return places, [request.prompt_ids[place] for place in places]
 
 
 # What an `engine` is: a function from a model and a request to this process's responses, each with its place.
 _ENGINES: dict[Engine, Callable[[Any, Request], Drawn]] = {
     "transformers": _draw_in_batches,
     "continuous_batching": _draw_continuously,
+    "vllm": _draw_from_server,
 }
 
 

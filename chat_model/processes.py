@@ -25,6 +25,16 @@ def process_state() -> PartialState:
     return PartialState(cpu=on_cpu_only())
 
 
+def leave_process_group() -> None:
+    """Leave the group of processes, if this one is in any: a process that ends inside it still runs gloo's threads, and
+    the interpreter then aborts now and then ("terminate called …").
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def from_main_process(produce: Callable[[], T]) -> T:
     """Return what `produce` gives on the main process, to every process; an error of it is raised on all of them."""
     state = process_state()

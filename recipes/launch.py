@@ -18,13 +18,11 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from chat_model.errors import InputError
-from chat_model.rows import write_whole
 from recipes.progress import StageOutput
 from recipes.recipe import Recipe
 from recipes.step import Step, StepFailed
+from recipes.step_config import write_config
 
 _SECONDS_TO_END = 10  # a launched stage may take this long to end after SIGTERM
 _TAIL_LINES = 15
@@ -53,21 +51,16 @@ def launch(step: Step, recipe: Recipe, output: StageOutput, lock: int) -> None:
         InputError: the stage refused its input; the message is its own, with the step's name before it.
         StepFailed: any other error; what it was stands in the message, all of it in the log.
     """
-    config = _write_config(step, recipe.root)
     log = recipe.root / "logs" / f"{step.name}.log"
-    with output.to(log):
-        if recipe.accelerate is None:
-            _run_here(step, config, output, log)
-        else:
-            _run_launched(step, config, recipe.accelerate, output, log, lock)
-
-
-def _write_config(step: Step, root: Path) -> Path:
-    path = root / "configs" / f"{step.name}.yaml"
-    content = {**step.arguments, "output_dir": str(step.output)}
-    with write_whole(path) as beside:
-        beside.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return path
+    try:
+        config = write_config(step, recipe.root)
+        with output.to(log):
+            if recipe.accelerate is None:
+                _run_here(step, config, output, log)
+            else:
+                _run_launched(step, config, recipe.accelerate, output, log, lock)
+    except OSError as error:  # of ours: what a stage raises has become one of the two by now
+        raise StepFailed(f"step '{step.name}' cannot be started: {error}") from error
 
 
 def _run_here(step: Step, config: Path, output: StageOutput, log: Path) -> None:

@@ -111,6 +111,14 @@ def tiny_adapters(tiny_checkpoint, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def warm_commands():
+    """Starts our commands as forks of a process that has imported TRL and the like already."""
+    from tests.warm_commands import WarmCommands
+
+    return WarmCommands()
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the project; tests that need it skip where it is absent."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"

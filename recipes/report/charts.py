@@ -90,7 +90,7 @@ def kl_against_reward(rows: Rows) -> Markup | None:
 
 def adherence_by_turn(steps: Steps) -> Markup | None:
     """Adherence to a first-turn instruction, before and after GAtt."""
-    names = {"baseline": "before GAtt", "gatt": "after GAtt"}
+    names = {"baseline": "before GAtt", "gatt": "after GAtt", "end": "after the last round"}
     curves = {names[label]: by_turn for label, by_turn in results.adherence(steps).items() if by_turn}
     return plots.adherence_chart(curves, label="adherence by turn") if curves else None
 

@@ -26,6 +26,7 @@ class Chain:
     recipe: Recipe
     steps: list[Step] = field(default_factory=list)
     checkpoints: dict[str, str] = field(default_factory=dict)  # name in the report -> folder, newest last
+    before_ppo: dict[str, str] = field(default_factory=dict)  # the same, of policies that PPO went on from
     preferences: dict[str, list[str]] = field(default_factory=dict)  # round -> its files
     pools: list[str] = field(default_factory=list)  # the best samples, one file a round
     reward_models: dict[str, str] = field(default_factory=dict)  # "helpfulness_reward_model" -> newest folder
@@ -85,6 +86,8 @@ def add_round(chain: Chain, round_: Round) -> None:
     if "rejection_sampling" in round_.stages:
         policy = sample_and_fine_tune(chain, round_.name, policy)
     if "ppo" in round_.stages:
+        if policy != chain.newest:
+            chain.before_ppo[f"{round_.name} before PPO"] = policy
         policy = optimize(chain, round_.name, policy)
     chain.checkpoints[round_.name] = policy
     if "gatt" in round_.stages:
@@ -214,8 +217,8 @@ def evaluate(chain: Chain) -> None:
         "evaluation",
         "rlhf.evaluate",
         "evaluation.yaml",
-        checkpoints=[*chain.checkpoints.values(), *chain.student.values()],
-        names=[*chain.checkpoints, *chain.student],
+        checkpoints=[*chain.checkpoints.values(), *chain.before_ppo.values(), *chain.student.values()],
+        names=[*chain.checkpoints, *chain.before_ppo, *chain.student],
         **chain.reward_models,
     )
 

@@ -78,6 +78,10 @@ class PPOConfig:
 
     save_rollouts: bool = _option(False, "Write each iteration's responses, scores and advantages to rollouts/.")
     replay_rollouts: str | None = _option(None, "Folder of saved rollouts to learn from in place of sampling.")
+    report_to: list[str] = field(
+        default_factory=lambda: ["none"],
+        metadata={"help": "Trackers that get every iteration's metrics, too: trackio, tensorboard, wandb."},
+    )
     save_every: int = _option(20, "Iterations between checkpoints from which a killed run continues; 0: none.")
 
     layout: Literal["full", "shared_base"] = _option(

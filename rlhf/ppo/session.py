@@ -1,7 +1,7 @@
 """What a run of PPO works with from its first iteration to its last, made ready before the loop starts."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from rlhf.ppo.models.interface import Reference, Scorers, parameter_groups
 from rlhf.ppo.models.loading import load_models
 from rlhf.ppo.sharding import check_sharding
 from rlhf.ppo.state import TrainingState
+from rlhf.ppo.tracking import start_trackers, trackers_of
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ class Session:
             self.models.tokenizer.save_pretrained(folder)
         self.accelerator.wait_for_everyone()
 
+    def log(self, row: dict[str, Any]) -> None:
+        """Write one iteration's metrics to `metrics.jsonl` and to the trackers."""
+        self.run.log(row)
+        if self.accelerator.trackers:
+            self.accelerator.log(row, step=row["iteration"])
+
     def say_once(self, state: TrainingState, text: str) -> None:
         """Print something that the user should know, the first time it is so; `run.json` will hold it too."""
         if text not in state.warned:
@@ -85,7 +92,7 @@ def open_session(run: StageRun, config: PPOConfig, scorers: Scorers | None) -> S
         InputError: a value of `config` that no run could honour, or no prompt that fits.
         TrainingFault: a premise of PPO does not hold (see `rlhf.ppo.guards`).
     """
-    accelerator = start_processes()
+    accelerator = start_processes(trackers_of(config), run.folder)
     check_config(config, accelerator.num_processes)
     check_sharding(accelerator, config)
     if scorers is None:
@@ -100,13 +107,20 @@ def open_session(run: StageRun, config: PPOConfig, scorers: Scorers | None) -> S
     _count_prompts(run, all_prompts, prompts)
     check_log_probs(models.reference.model, render_prompt(tokenizer, prompts[0].prompt))
     held_out = _fitting_held_out(run, config, models, held_out, accelerator.num_processes) if held_out else []
+    start_trackers(accelerator, config)
     return Session(run, config, accelerator, models, prompts, held_out, judge)
 
 
-def start_processes() -> Accelerator:
-    """Return Accelerate's view of the processes of this run, set up for a module of two parts."""
+def start_processes(report_to: Sequence[str] = (), folder: Path | None = None) -> Accelerator:
+    """Return Accelerate's view of the processes of this run, set up for a module of two parts.
+
+    Args:
+        report_to: trackers; those that write files write them to `folder`.
+    """
     return Accelerator(
         cpu=on_cpu_only(),
+        log_with=list(report_to) or None,
+        project_dir=folder,
         # Policy and critic have a forward and backward pass each, in which the other's parameters go unused.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)],
     )

@@ -25,6 +25,7 @@ from rlhf.ppo.rollout import Collected, RewardSettings, Rollout, draw_prompts, e
 from rlhf.ppo.saved_rollouts import Known, load_rollout, rows_saved_on_fault, save_rollout
 from rlhf.ppo.session import Session, open_session
 from rlhf.ppo.state import TrainingState
+from rlhf.ppo.tracking import finish_trackers
 from rlhf.ppo.update import UpdateSettings, update
 
 Metrics = dict[str, float]
@@ -67,7 +68,7 @@ def _run_iterations(session: Session, state: TrainingState) -> Metrics:
     """Run what is left of the iterations; return the metrics of the last one."""
     config, metrics = session.config, Metrics()
     if session.held_out and not state.start_scores:
-        session.run.log({"iteration": 0, **judge(session, state)})
+        session.log({"iteration": 0, **judge(session, state)})
     total, hidden = config.num_iterations, not session.run.is_main
     with tqdm(desc="PPO", initial=state.iterations, total=total, disable=hidden) as progress:
         while state.iterations < total and not should_stop(state, config.patience):
@@ -89,7 +90,7 @@ def _iterate(session: Session, state: TrainingState) -> Metrics:
     if session.held_out and state.iterations % session.config.evaluate_every == 0:
         with timer.phase("evaluate"):
             metrics |= judge(session, state)
-    session.run.log({"iteration": state.iterations, **metrics, **timer.seconds})
+    session.log({"iteration": state.iterations, **metrics, **timer.seconds})
     return metrics
 
 
@@ -180,6 +181,7 @@ def _finish(session: Session, state: TrainingState) -> None:
         run.record(best_iteration=state.best_iteration, best_held_out=state.best_value)
     run.record(notices=state.warned)
     remove_checkpoints(accelerator, run.folder)
+    finish_trackers(accelerator)
     accelerator.free_memory()
 
 

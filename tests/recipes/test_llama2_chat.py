@@ -61,8 +61,9 @@ def test_ghost_attention_and_evaluation_see_the_final_policy(steps):
         out(steps, "gatt/rehearsal", "conversations.jsonl")
     ]
     evaluation = steps["evaluation"].arguments
-    assert evaluation["names"] == ["sft", "RLHF-V1", "RLHF-V2", "GAtt"]
+    assert evaluation["names"] == ["sft", "RLHF-V1", "RLHF-V2", "GAtt", "RLHF-V2 before PPO"]
     assert evaluation["checkpoints"][2] == out(steps, "RLHF-V2/ppo")
+    assert evaluation["checkpoints"][4] == out(steps, "RLHF-V2/policy"), "what PPO itself gained can be seen"
 
 
 STUDENT = """

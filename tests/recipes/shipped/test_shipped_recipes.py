@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from chat_model.errors import InputError
 from chat_model.rows import read_rows
 from recipes.chain import steps_of
+from recipes.cli import main
 from recipes.recipe import read_recipe
 
 # What real models make the stages say: Llama 2 has no pad token, so one is added and the embeddings grow.
@@ -22,6 +24,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*the tokenizer has no pad token of its own"),
     pytest.mark.filterwarnings("ignore:embeddings grown from"),
 ]
+
+RECIPES = ("llama2_7b", "llama2_7b_one_gpu", "llama2_13b", "llama2_70b", "llama2_distilled", "small_modern")
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +119,15 @@ def test_four_bits_without_bitsandbytes_are_refused_before_the_data_is_read(tiny
         importlib.import_module("sft.__main__").main(
             [*words, "--model_name_or_path", tiny_llama2, "--output_dir", str(tmp_path / "out")]
         )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_rounds_plan_shows_the_command_of_every_step(name, tmp_path):
+    """As shipped, launch config included: nothing is replaced."""
+    result = CliRunner().invoke(main, ["plan", name, "--output", str(tmp_path)], env={"COLUMNS": "400"})
+    assert result.exit_code == 0, result.output
+    steps = steps_of(read_recipe(name, tmp_path))
+    assert [step.name for step in steps if f"{step.name}.yaml" not in result.output] == []
 
 
 # Section 3.1, 3.2.2 and 3.2.3 of the paper, as the summary of it that this project was founded on has them.

@@ -31,7 +31,7 @@ RECIPES = ("llama2_7b", "llama2_7b_one_gpu", "llama2_13b", "llama2_70b", "llama2
 @pytest.fixture(scope="module")
 def dry_run(write_smaller):
     """A function that runs every step of a recipe and returns the `run.json` of each, by name."""
-    finished: dict[tuple, Path] = {}
+    finished: dict[tuple, tuple[Path, Path]] = {}  # root and folder of the step that ran
 
     def run(name: str, root: Path, model: str, settings: list[str]) -> dict[str, dict]:
         records = {}
@@ -39,14 +39,21 @@ def dry_run(write_smaller):
             config = write_smaller(step, root / "configs")
             key = (model, step.module, config.read_text().replace(str(root), ""))
             if key in finished:
-                shutil.copytree(finished[key], step.output)
+                take_over(*finished[key], root, step.output)
             else:
                 importlib.import_module(f"{step.module}.__main__").main(["--config", str(config)])
-                finished[key] = step.output
+                finished[key] = (root, step.output)
             records[step.name] = json.loads((step.output / "run.json").read_text())
         return records
 
     return run
+
+
+def take_over(theirs: Path, folder: Path, ours: Path, output: Path) -> None:
+    """Copy a step's folder from one recipe's root to another's; adapters name their base by its path."""
+    shutil.copytree(folder, output)
+    for file in output.rglob("adapter_config.json"):
+        file.write_text(file.read_text().replace(str(theirs), str(ours)))
 
 
 def check_steps_taken(records: dict[str, dict], root: Path) -> None:

@@ -67,6 +67,7 @@ def _config(settings: dict[str, Any]) -> PPOConfig:
         critic_warmup_iterations=0,
         micro_batch_tokens=settings["micro_batch_tokens"],
         save_every=0,
+        max_kl=None,  # the peer goes on whatever the KL
         **{field: settings[field] for field in fields},
     )
 

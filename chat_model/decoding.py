@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from chat_model.prefix_cache import PrefixCache, is_plain
+
 _DROPPED_SHARE = 1 / 8  # ended rows are dropped when they are this share of a batch: moving the cache costs time too
 
 
@@ -27,18 +29,22 @@ class DecodingSettings:
 
 
 @torch.no_grad()
-def decode(model: Any, prompt_ids: Sequence[list[int]], settings: DecodingSettings) -> list[list[int]]:
+def decode(
+    model: Any, prompt_ids: Sequence[list[int]], settings: DecodingSettings, prefixes: PrefixCache | None = None
+) -> list[list[int]]:
     """Return one response a prompt, cut after its first stop token, drawn by torch's global random state.
 
     Args:
         model: a causal language model of transformers, in evaluation mode, that keeps keys and values in a cache.
         prompt_ids: token ids of each prompt, at least one prompt.
+        prefixes: prompts are read from where one that it holds ends, equal ones once, and kept there in their turn.
     """
-    rows = _Rows(model, prompt_ids, settings.pad_token_id)
+    rows = _Rows(model, prompt_ids, settings.pad_token_id, prefixes)
     drawn = rows.numbers.new_full((len(prompt_ids), settings.max_new_tokens), settings.pad_token_id)
     stops = drawn.new_tensor(sorted(settings.stop_token_ids))
     for step in range(settings.max_new_tokens):
-        tokens = draw_tokens(rows.next_logits(), settings.temperature, settings.top_p)
+        logits = rows.next_logits() if step else rows.first_logits()
+        tokens = draw_tokens(logits, settings.temperature, settings.top_p)
         drawn[rows.numbers, step] = tokens
         if not rows.append(tokens, torch.isin(tokens, stops)):
             break
@@ -65,17 +71,40 @@ def draw_tokens(logits: Tensor, temperature: float = 1.0, top_p: float = 1.0) ->
 class _Rows:
     """The rows of a batch that are still computed, with their cache."""
 
-    def __init__(self, model: Any, prompt_ids: Sequence[list[int]], pad_token_id: int):
+    def __init__(
+        self, model: Any, prompt_ids: Sequence[list[int]], pad_token_id: int, prefixes: PrefixCache | None = None
+    ):
         from transformers import DynamicCache
 
         self.model, self.cache = model, DynamicCache(config=model.config)
-        width = max(map(len, prompt_ids))
-        padded = [[pad_token_id] * (width - len(ids)) + ids for ids in prompt_ids]
-        self.token_ids = torch.tensor(padded, device=model.device)  # [rows, new], what the cache does not hold yet
-        lengths = torch.tensor([len(ids) for ids in prompt_ids], device=model.device)
-        self.attention_mask = torch.arange(width, device=model.device) >= width - lengths[:, None]
-        self.numbers = torch.arange(len(prompt_ids), device=model.device)  # [rows], their places in the batch
+        self.prefixes = prefixes if prefixes is not None and is_plain(self.cache) else None
+        prompts = [tuple(ids) for ids in prompt_ids]
+        self.prompts = prompts if self.prefixes is None else list(dict.fromkeys(prompts))
+        self._read(pad_token_id)
+        place = {prompt: row for row, prompt in enumerate(self.prompts)}
+        self.copies = torch.tensor([place[prompt] for prompt in prompts], device=model.device)
+        self.numbers = torch.arange(len(prompts), device=model.device)  # [rows], their places in the batch
         self.ended = torch.zeros_like(self.numbers, dtype=torch.bool)
+
+    def _read(self, pad_token_id: int) -> None:
+        """Fill the cache with what is known of the prompts; the rest becomes `token_ids`, padded on the left."""
+        known = self.prefixes.load(self.cache, self.prompts) if self.prefixes is not None else [0] * len(self.prompts)
+        new = [ids[start:] for ids, start in zip(self.prompts, known, strict=True)]
+        width = max(map(len, new))
+        padded = [[pad_token_id] * (width - len(ids)) + list(ids) for ids in new]
+        device = self.model.device
+        self.token_ids = torch.tensor(padded, device=device)  # [rows, new], what the cache does not hold yet
+        is_known, is_new = (_last_places(lengths, device) for lengths in (known, list(map(len, new))))
+        self.attention_mask = torch.cat([is_known, is_new], dim=1)
+
+    def first_logits(self) -> Tensor:
+        """Read the prompts, keep them where they may be needed again, and return logits as `next_logits` does."""
+        logits = self.next_logits()
+        if self.prefixes is not None:
+            self.prefixes.store(self.cache, self.prompts, self.attention_mask)
+            self.cache.reorder_cache(self.copies)
+            self.attention_mask, logits = self.attention_mask[self.copies], logits[self.copies]
+        return logits
 
     def next_logits(self) -> Tensor:
         """Run the model over the new tokens and return the logits ``[rows, vocabulary]`` of the ones to come."""
@@ -103,6 +132,12 @@ class _Rows:
         self.cache.reorder_cache(rows)
         self.token_ids, self.attention_mask = self.token_ids[rows], self.attention_mask[rows]
         self.numbers, self.ended = self.numbers[rows], self.ended[rows]
+
+
+def _last_places(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """Return a mask ``[rows, longest]`` of the last ``lengths[i]`` places of each row."""
+    longest = max(lengths)
+    return torch.arange(longest, device=device) >= longest - torch.tensor(lengths, device=device)[:, None]
 
 
 def _until_stop(token_ids: list[int], stops: frozenset[int]) -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
 T = TypeVar("T")
 
@@ -28,6 +28,16 @@ def process_state() -> PartialState:
     return PartialState(cpu=on_cpu_only())
 
 
+def leave_process_group() -> None:
+    """Leave the group of processes, if this one is in any: a process that ends inside it still runs gloo's threads, and
+    the interpreter then aborts now and then ("terminate called …").
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def from_main_process(produce: Callable[[], T]) -> T:
     """Return what `produce` gives on the main process, to every process; an error of it is raised on all of them."""
     state = process_state()
@@ -43,3 +53,18 @@ def from_main_process(produce: Callable[[], T]) -> T:
     if raised is not None:
         raise raised
     return content
+
+
+def from_every_process(produce: Callable[[], T]) -> list[T]:
+    """Return what `produce` gave on each process, in their order; an error of any is raised on all of them."""
+    if process_state().num_processes == 1:
+        return [produce()]
+    try:
+        told: tuple[T | None, Exception | None] = (produce(), None)
+    except Exception as error:  # to be raised everywhere, or the others would wait for ever
+        told = (None, error)
+    everyone = gather_object([told])
+    for _, raised in everyone:
+        if raised is not None:
+            raise raised
+    return [content for content, _ in everyone]

@@ -89,6 +89,11 @@ class Combination:
         return frozenset((constraint.kind, constraint.value) for constraint in self.constraints)
 
     @property
+    def kinds(self) -> set[str]:
+        """The kinds of its constraints."""
+        return {constraint.kind for constraint in self.constraints}
+
+    @property
     def has_checker(self) -> bool:
         """Whether any of the constraints can be checked."""
         return any(constraint.checker for constraint in self.constraints)
@@ -187,6 +192,14 @@ def _parse_combination(rows: Any, known: dict[tuple[str, str], Constraint], wher
                 raise fault(where, field, row, f"none that contradicts {each.kind} {each.value} before it")
         chosen.append(known[pair])
     return Combination(tuple(chosen))
+
+
+def require_kinds(kinds: Sequence[str], constraints: Sequence[Constraint], where: str) -> None:
+    """Raise InputError, beginning with `where`, unless each of `kinds` is that of one of `constraints`."""
+    known = sorted({each.kind for each in constraints})
+    for kind in kinds:
+        if kind not in known:
+            raise InputError(f"{where}: no kind '{kind}'{suggestion(kind, known)}; expected some of {', '.join(known)}")
 
 
 def refuse_shared(held_out: Sequence[Combination], training: Sequence[Combination], source: str | Path) -> None:

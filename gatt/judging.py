@@ -1,15 +1,14 @@
 """Verdicts on replies: by a constraint's checker where it has one, else by a judge such as a language model.
 
 A judge is any function by dotted name, ``judge(requests: list[JudgeRequest]) -> list[bool | None]``. It gets a turn's
-requests in one call on the main process, so that it may batch them or send them at once; its answer is None where
-nothing is put to the test.
+requests in one call, so that it may batch them or send them at once; its answer is None where nothing is put to the
+test. On several processes each asks for the dialogues that it holds.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chat_model.errors import InputError
-from chat_model.processes import from_main_process
 from gatt.checks import check
 from gatt.constraints import Constraint
 
@@ -47,7 +46,7 @@ def verdicts(cases: Sequence[Case], judge: Judge | None) -> list[list[tuple[str,
         for constraint in case.constraints
         if not constraint.checker
     ]
-    judged = iter(from_main_process(lambda: _ask(judge, asked)) if judge and asked else [None] * len(asked))
+    judged = iter(_ask(judge, asked) if judge and asked else [None] * len(asked))
     return [
         [
             (each.kind, check(each, case.question, case.response) if each.checker else next(judged))

@@ -9,16 +9,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from chat_model.conversation import Conversation
+from chat_model.conversation import Message
 from chat_model.errors import InputError
 from chat_model.rows import read_conversations
 from gatt.constraints import Combination, instruction
 from gatt.dialogue import Plan
 
+Questions = tuple[str, ...]
 T = TypeVar("T")
 
 
-def read_questions(source: str | Path) -> tuple[list[tuple[str, ...]], int]:
+def read_questions(source: str | Path) -> tuple[list[Questions], int]:
     """Read the user turns of every conversation of `source`; return them and how many conversations were left out.
 
     A conversation with a system message of its own is left out: GAtt's instruction would contradict it.
@@ -30,15 +31,16 @@ def read_questions(source: str | Path) -> tuple[list[tuple[str, ...]], int]:
     kept = [each for each in conversations if each.messages[0].role != "system"]
     if not kept:
         raise InputError(f"{source}: every conversation has a system message of its own; expected some without")
-    return [_user_turns(each) for each in kept], len(conversations) - len(kept)
+    return [user_turns(each.messages) for each in kept], len(conversations) - len(kept)
 
 
-def _user_turns(conversation: Conversation) -> tuple[str, ...]:
-    return tuple(message.content for message in conversation.messages if message.role == "user")
+def user_turns(messages: Sequence[Message]) -> Questions:
+    """Return what the user says in `messages`."""
+    return tuple(message.content for message in messages if message.role == "user")
 
 
 def pair(
-    questions: Sequence[tuple[str, ...]],
+    questions: Sequence[Questions],
     combinations: Sequence[Combination],
     num_dialogues: int,
     max_turns: int,
@@ -59,7 +61,7 @@ def pair(
     ]
 
 
-def _next_questions(asked: Iterator[tuple[str, ...]], max_turns: int, extend: bool) -> tuple[str, ...]:
+def _next_questions(asked: Iterator[Questions], max_turns: int, extend: bool) -> Questions:
     questions = next(asked)
     while extend and len(questions) < max_turns:
         questions += next(asked)

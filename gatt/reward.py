@@ -8,10 +8,11 @@ from chat_model.processes import process_state
 Score = Callable[[list[list[Message]]], Iterable[float]]
 
 
-def load_score(reward_model: str, *, batch_tokens: int, dtype: str) -> Score:
+def load_score(reward_model: str, *, batch_tokens: int, dtype: str, across_processes: bool = True) -> Score:
     """Return the function that scores conversations by the checkpoint `reward_model`, in their order.
 
-    Every process has to call it with the same conversations, scores its share of them and gets all scores.
+    With `across_processes`, every process has to call it with the same conversations, scores its share of them and gets
+    all scores; without, each has conversations of its own.
 
     Raises:
         InputError: no reward model can be loaded from there.
@@ -20,4 +21,4 @@ def load_score(reward_model: str, *, batch_tokens: int, dtype: str) -> Score:
 
     device = process_state().device
     scorer = RewardScorer.from_checkpoint(reward_model, batch_tokens=batch_tokens, dtype=dtype, device=device)
-    return lambda conversations: scorer.score(conversations, across_processes=True).tolist()
+    return lambda conversations: scorer.score(conversations, across_processes=across_processes).tolist()

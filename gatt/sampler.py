@@ -7,6 +7,7 @@ from chat_model.conversation import Message
 from chat_model.errors import InputError
 from chat_model.generation import sample
 from chat_model.loading import load_causal_lm, load_tokenizer
+from chat_model.prefix_cache import PrefixCache
 from chat_model.processes import process_state
 from chat_model.template import render_prompt
 
@@ -17,7 +18,8 @@ class ModelSampler:
     """Samples `num_samples` replies to each context; call it as `gatt.dialogue.SampleReplies`.
 
     Replies cut off at `max_new_tokens` are counted and, unless `keep_cut_off`, given back empty: as the last words of a
-    training conversation they would teach the model to stop in mid-sentence.
+    training conversation they would teach the model to stop in mid-sentence. With `across_processes` all processes
+    sample the same contexts together; without, each samples its own, and reads a dialogue on from where it was.
     """
 
     def __init__(
@@ -31,11 +33,18 @@ class ModelSampler:
         batch_tokens: int = 16384,
         seed: int = 0,
         keep_cut_off: bool = True,
+        across_processes: bool = True,
     ):
         self.model, self.tokenizer, self.num_samples = model, tokenizer, num_samples
         self.temperature, self.max_new_tokens = temperature, max_new_tokens
         self.batch_tokens, self.seed, self.keep_cut_off = batch_tokens, seed, keep_cut_off
-        self.num_cut_off = self.num_calls = 0
+        self.across_processes = across_processes
+        self.begin()
+
+    def begin(self, num_calls: int = 0) -> None:
+        """Count as if `num_calls` calls had been made, of which the seeds hang, and forget all that was read."""
+        self.num_calls, self.num_cut_off = num_calls, 0
+        self.prefixes = None if self.across_processes else PrefixCache(self.batch_tokens)
 
     @classmethod
     def from_checkpoint(cls, name_or_path: str, dtype: str = "float32", **settings: Any) -> Self:
@@ -57,6 +66,8 @@ class ModelSampler:
             batch_tokens=self.batch_tokens,
             seed=self.seed + self.num_calls * _SEEDS_A_CALL,
             description=f"turn {turn}",
+            across_processes=self.across_processes,
+            prefixes=self.prefixes,
         )
         self.num_calls += 1
         cut_off = [reason == "length" for reason in samples.finish_reasons]

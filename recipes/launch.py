@@ -54,13 +54,16 @@ def launch(step: Step, recipe: Recipe, output: StageOutput, lock: int) -> None:
         InputError: the stage refused its input; the message is its own, with the step's name before it.
         StepFailed: any other error; what it was stands in the message, all of it in the log.
     """
-    config = write_config(step, recipe.root)
     log = recipe.root / "logs" / f"{step.name}.log"
-    with output.to(log):
-        if recipe.accelerate is None:
-            _run_here(step, config, output, log)
-        else:
-            _run_launched(step, config, recipe.accelerate, output, log, lock)
+    try:
+        config = write_config(step, recipe.root)
+        with output.to(log):
+            if recipe.accelerate is None:
+                _run_here(step, config, output, log)
+            else:
+                _run_launched(step, config, recipe.accelerate, output, log, lock)
+    except OSError as error:  # of ours: what a stage raises has become one of the two by now
+        raise StepFailed(f"step '{step.name}' cannot be started: {error}") from error
 
 
 def _run_here(step: Step, config: Path, output: StageOutput, log: Path) -> None:

@@ -3,17 +3,15 @@
 A folder is renamed before it is removed, so that a removal cut short leaves no step that looks whole.
 """
 
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chat_model.errors import InputError, suggestion
-from chat_model.stage import RUN_FILE
+from chat_model.stage import RUN_FILE, TRAINER_CHECKPOINT
 from recipes.ledger import StepState
 
-_TRAINER_CHECKPOINT = re.compile(r"checkpoint-\d+")  # what Hugging Face's trainer names its own
 _OLD = ".old"
 
 
@@ -64,7 +62,7 @@ def _by_name(root: Path) -> Iterator[tuple[Path, str]]:
             yield path, "unfinished; a run would go on from it where the stage can" if path.is_dir() else "unfinished"
         elif path.name.endswith(_OLD):
             yield path, "replaced"
-        elif _TRAINER_CHECKPOINT.fullmatch(path.name) and path.is_dir():
+        elif TRAINER_CHECKPOINT.fullmatch(path.name) and path.is_dir():
             yield path, "the trainer's checkpoint; the step is done without it"
 
 

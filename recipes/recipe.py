@@ -124,6 +124,7 @@ def read_recipe(name: str | Path, root: str | Path | None = None, settings: Sequ
     settings = tuple(absolute_path(setting, content["variables"]) for setting in settings)
     overrides = _apply_settings(content, settings, folders)
     _check_content(content, where)
+    content["variables"] = fill(content["variables"], content["variables"], str(where))  # one may lie in another
     content.pop("extends", None)
     return Recipe(
         folder=folder,

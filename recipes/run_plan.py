@@ -3,14 +3,16 @@
 The time is what the step took when it last finished, in this output folder or in another run of the recipe beside it.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chat_model.errors import InputError
 from chat_model.stage import RUN_FILE
 from recipes.chain import steps_of
-from recipes.ledger import StepState, plan, read_owner
+from recipes.ledger import OWNER_FILE, StepState, plan, read_owner
 from recipes.recipe import Recipe
 from recipes.step import Step
 from recipes.step_config import launch_command, write_config
@@ -58,15 +60,24 @@ def _unfinished(step: Step) -> str:
 
 def _earlier_runs(recipe: Recipe) -> list[Path]:
     """Return the other output folders beside the recipe's root that hold a run of it."""
-    owners = recipe.root.parent.glob("*/recipe.json")
-    folders = [file.parent for file in owners if file.parent != recipe.root]
-    return [folder for folder in folders if read_owner(folder)["name"] == recipe.name]
+    owners = sorted(recipe.root.parent.glob(f"*/{OWNER_FILE}"))
+    return [file.parent for file in owners if file.parent != recipe.root and _owner_name(file.parent) == recipe.name]
+
+
+def _owner_name(folder: Path) -> str | None:
+    try:
+        return read_owner(folder)["name"]
+    except InputError:  # a neighbour that is none of ours
+        return None
 
 
 def _seconds(state: StepState, earlier: Sequence[Path]) -> float | None:
     """Return the seconds of the step's run here, else of the newest one elsewhere."""
     if state.seconds is not None:
         return state.seconds
-    files = [folder / state.step.name / RUN_FILE for folder in earlier]
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
-    return max(records, key=lambda record: record["finished"])["seconds"] if records else None
+    records = []
+    for folder in earlier:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            record = json.loads((folder / state.step.name / RUN_FILE).read_text(encoding="utf-8"))
+            records.append((record["finished"], record["seconds"]))
+    return max(records)[1] if records else None

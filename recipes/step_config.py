@@ -9,10 +9,12 @@ from chat_model.rows import write_whole
 from recipes.recipe import Recipe
 from recipes.step import Step
 
+CONFIGS = "configs"  # folder below the output root: what each step was started with
+
 
 def config_path(step: Step, root: Path) -> Path:
     """Return where the step's file stands under the output root."""
-    return root / "configs" / f"{step.name}.yaml"
+    return root / CONFIGS / f"{step.name}.yaml"
 
 
 def write_config(step: Step, root: Path) -> Path:

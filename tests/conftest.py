@@ -3,6 +3,7 @@ scripted OpenAI-compatible endpoint on loopback.
 """
 
 import json
+import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,12 @@ SENTENCES = [
     "Äpfel, naïve café — 3.14 <b>&amp;</b>",
 ]
 TINY = "tiny:hidden_size=32,intermediate_size=64,num_hidden_layers=2,num_attention_heads=4,num_key_value_heads=2"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Let the commands that tests start see Ctrl-C: what runs in a shell's background inherits that it is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +121,14 @@ def tiny_adapters(tiny_checkpoint, tmp_path_factory) -> dict[str, Path]:
         folders[name] = tmp_path_factory.mktemp(name)
         model.save_pretrained(folders[name] / "adapter")
     return folders
+
+
+@pytest.fixture(scope="session")
+def warm_commands():
+    """Starts our commands as forks of a process that has imported TRL and the like already."""
+    from tests.warm_commands import WarmCommands
+
+    return WarmCommands()
 
 
 @pytest.fixture(scope="session")

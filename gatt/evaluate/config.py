@@ -21,7 +21,8 @@ class AdherenceConfig:
     model_name_or_path: str = field(metadata={"help": "the model under test"})
     dialogues: str = field(metadata={"help": "conversations whose user turns are asked: a file, a folder or a hub id"})
     constraints: str = field(metadata={"help": "YAML list of constraints, each with a checker unless there is a judge"})
-    combinations: str = field(metadata={"help": "held-out rows of constraints that hold together"})
+    combinations: str | None = _option(None, "held-out rows of constraints that hold together")
+    kinds: list[str] = _list_option([], "in their place: every constraint of these kinds, by itself")
     training_combinations: str | None = _option(None, "the rows GAtt was trained on; an error if any occurs in both")
     output_dir: str = _option("", "receives dialogues.jsonl and run.json")
     scenarios: list[str] = _list_option(["explicit"], f"what is measured: any of {', '.join(get_args(Scenario))}")
@@ -38,15 +39,20 @@ class AdherenceConfig:
     max_new_tokens: int = _option(256, "tokens a reply at most")
     instruction_as: Literal["system", "prefix"] = _option("system", "where the first turn states it")
     dtype: str = _option("float32", "of the weights: float32, bfloat16 or float16")
-    batch_tokens: int = _option(16384, "tokens a batch when sampling")
+    dialogues_per_batch: int = _option(64, "dialogues that one process holds in step")
+    batch_tokens: int = _option(
+        16384, "tokens a batch when sampling, and of dialogues whose keys and values are kept between turns"
+    )
     seed: int = _option(0, "of all draws")
 
     def __post_init__(self):
         if not self.turns or min(self.turns) < 1:
             raise ValueError(f"turns: found {self.turns}; expected turns counted from 1")
-        for name in ("num_dialogues", "max_new_tokens"):
+        for name in ("num_dialogues", "max_new_tokens", "dialogues_per_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}; expected 1 or more")
+        if (self.combinations is None) == (not self.kinds):
+            raise ValueError("combinations: expected a file of them, or kinds in their place")
         unknown = [name for name in self.scenarios if name not in get_args(Scenario)]
         if unknown or not self.scenarios:
             raise ValueError(f"scenarios: found {unknown}; expected some of {', '.join(get_args(Scenario))}")

@@ -10,7 +10,14 @@ from chat_model.errors import InputError
 from chat_model.rows import read_prompts
 from chat_model.stage import StageRun
 from gatt.checks import require_checkers
-from gatt.constraints import Combination, Constraint, read_combinations, read_constraints, refuse_shared
+from gatt.constraints import (
+    Combination,
+    Constraint,
+    read_combinations,
+    read_constraints,
+    refuse_shared,
+    require_kinds,
+)
 from gatt.dialogue import ChooseReplies, Plan
 from gatt.evaluate.adherence import take_first, take_first_uninstructed
 from gatt.evaluate.config import AdherenceConfig
@@ -84,17 +91,24 @@ def read_plans(run: StageRun, config: AdherenceConfig, constraints: Sequence[Con
 
 
 def _read_held_out(run: StageRun, config: AdherenceConfig, constraints: Sequence[Constraint]) -> list[Combination]:
-    held_out = read_combinations(config.combinations, constraints)
+    held_out = _read_combinations(config, constraints)
     require_checkers((constraint for each in held_out for constraint in each.constraints), required=not config.judge)
     if config.training_combinations:
         training = read_combinations(config.training_combinations, constraints)
-        refuse_shared(held_out, training, config.combinations)
+        refuse_shared(held_out, training, config.combinations or "kinds")
         run.record(kinds_not_trained=sorted(_kinds(held_out) - _kinds(training)))
     return held_out
 
 
+def _read_combinations(config: AdherenceConfig, constraints: Sequence[Constraint]) -> list[Combination]:
+    if config.combinations:
+        return read_combinations(config.combinations, constraints)
+    require_kinds(config.kinds, constraints, f"kinds, {config.constraints}")
+    return [Combination((each,)) for each in constraints if each.kind in config.kinds]
+
+
 def _kinds(combinations: Sequence[Combination]) -> set[str]:
-    return {constraint.kind for each in combinations for constraint in each.constraints}
+    return set().union(*(each.kinds for each in combinations))
 
 
 def _read_distractors(config: AdherenceConfig) -> list[str]:

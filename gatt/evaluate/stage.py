@@ -12,6 +12,7 @@ from gatt.dialogue import Dialogue, InstructionAs, context, hold, transcript
 from gatt.evaluate.adherence import EMPTY_REPLY, adherence_by_turn, kinds_tested
 from gatt.evaluate.config import AdherenceConfig
 from gatt.evaluate.preparation import Measurement, prepare
+from gatt.groups import hold_in_groups
 from gatt.sampler import ModelSampler
 from gatt.system_role import place_instruction
 
@@ -24,7 +25,9 @@ def evaluate(run: StageRun, config: AdherenceConfig) -> None:
     """
     measurements = prepare(run, config)
     settings = {name: getattr(config, name) for name in ("temperature", "max_new_tokens", "batch_tokens", "seed")}
-    sampler = ModelSampler.from_checkpoint(config.model_name_or_path, dtype=config.dtype, **settings)
+    sampler = ModelSampler.from_checkpoint(
+        config.model_name_or_path, dtype=config.dtype, across_processes=False, **settings
+    )
     instruction_as = place_instruction(sampler.tokenizer, config.instruction_as)
     sampler.require_room([context(plan, [], instruction_as) for plan in measurements[0].plans])
     measured = {each.scenario: _measure(run, each, instruction_as, sampler, config) for each in measurements}
@@ -41,11 +44,17 @@ def _measure(
     """Hold the dialogues of one scenario, write and count them, and return what was measured."""
     scenario = measurement.scenario
     said_as: InstructionAs = "nowhere" if scenario == "no_instruction" else instruction_as
-    sampler.num_calls = sampler.num_cut_off = 0  # replies do not depend on which other scenarios are measured
-    dialogues = hold(measurement.plans, said_as, sampler, measurement.choose, sampler.fits)
+    held = hold_in_groups(
+        measurement.plans,
+        sampler,
+        lambda group: hold(group, said_as, sampler, measurement.choose, sampler.fits),
+        size=config.dialogues_per_batch,
+        calls_a_group=max(config.turns),
+    )
+    dialogues = held.dialogues
     is_first = scenario == config.scenarios[0]
     counts = count_dialogues(dialogues, config.turns)
-    counts |= {"replies_cut_off": sampler.num_cut_off, "dialogues_left_out": measurement.num_left_out}
+    counts |= {"replies_cut_off": held.num_cut_off, "dialogues_left_out": measurement.num_left_out}
     run.count(**(counts if is_first else {scenario: counts}))
     if run.is_main:
         name = "dialogues.jsonl" if is_first else f"dialogues_{scenario}.jsonl"

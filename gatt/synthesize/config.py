@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gatt.synthesize.user_role import TOPIC, TOPICS, USER_ROLE
+
 
 def _option(default, text: str):
     return field(default=default, metadata={"help": text})
@@ -13,10 +15,22 @@ class SynthesisConfig:
     """One field a choice; the paper's where it names one (A.3.5)."""
 
     model_name_or_path: str = field(metadata={"help": "the newest RLHF model: samples the assistant turns"})
-    dialogues: str = field(metadata={"help": "conversations whose user turns are asked: a file, a folder or a hub id"})
     constraints: str = field(metadata={"help": "YAML list of constraints"})
+    user_turns: Literal["dataset", "model"] = _option(
+        "dataset", "what is asked: those of `dialogues`, or the model's own"
+    )
+    dialogues: str | None = _option(
+        None, "conversations whose user turns are asked: a file, a folder or a hub id; only where user_turns is dataset"
+    )
+    user_role: str = _option(USER_ROLE, "what the model is told to play the user; {topic} is one of `topics`")
+    topics: list[str] = field(
+        default_factory=lambda: list(TOPICS), metadata={"help": "what such dialogues are about, each as often"}
+    )
     combinations: str | None = _option(None, "rows of constraints that hold together; default: drawn at random")
     max_constraints: int = _option(3, "constraints an instruction at most, where they are drawn")
+    leave_out: list[str] = field(
+        default_factory=list, metadata={"help": "kinds never trained on, to be evaluated as a constraint unheard of"}
+    )
     output_dir: str = _option("", "receives conversations.jsonl, transcripts.jsonl and run.json")
     reward_model: str | None = _option(None, "picks among the replies that follow the instruction; none: the first")
     num_dialogues: int = _option(1000, "dialogues to sample")
@@ -27,15 +41,21 @@ class SynthesisConfig:
     temperature: float = _option(1.0, "sampling temperature")
     max_new_tokens: int = _option(256, "tokens a reply at most; a reply cut off there is never kept")
     train_on: Literal["last", "every"] = _option("last", "replies with loss; every: the earlier ones too, to compare")
-    dialogues_per_shard: int = _option(
-        256, "dialogues sampled together and written before the next: what a resume keeps"
-    )
+    dialogues_per_shard: int = _option(256, "dialogues written before the next are begun: what a resume keeps")
+    dialogues_per_batch: int = _option(64, "of these, dialogues that one process holds in step")
     instruction_as: Literal["system", "prefix"] = _option("system", "where training states it, in the first turn only")
     dtype: str = _option("float32", "of the weights: float32, bfloat16 or float16")
-    batch_tokens: int = _option(16384, "tokens a batch when sampling and scoring")
+    batch_tokens: int = _option(
+        16384, "tokens a batch when sampling and scoring, and of dialogues whose keys and values are kept between turns"
+    )
     seed: int = _option(0, "of all draws")
 
     def __post_init__(self):
+        if (self.user_turns == "dataset") != bool(self.dialogues):
+            expected = "none, the model asks" if self.dialogues else "conversations, or user_turns: model"
+            raise ValueError(f"dialogues: found {self.dialogues or 'nothing'}; expected {expected}")
+        if not self.user_role.strip() or (TOPIC in self.user_role and not self.topics):
+            raise ValueError("user_role: found nothing to say; expected a text, and topics for its {topic}")
         for name in (
             "num_dialogues",
             "max_turns",
@@ -44,6 +64,7 @@ class SynthesisConfig:
             "max_attempts",
             "max_constraints",
             "dialogues_per_shard",
+            "dialogues_per_batch",
             "max_new_tokens",
         ):
             if getattr(self, name) < 1:

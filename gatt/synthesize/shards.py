@@ -1,29 +1,29 @@
-"""Synthesis in shards: dialogues that are held together, and written before the next ones are begun.
+"""Synthesis in shards: dialogues that are written before the next ones are begun.
 
 A shard's draws depend on the seed and its number alone. A killed run therefore takes up the shards that it finds, and
-goes on as if it had not been stopped. Within a shard, each turn's batches are shared among the processes by
-`chat_model.generation.sample`; the replies are the same on any number of them.
+goes on as if it had not been stopped.
 """
 
+import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from chat_model.shards import Shards
+from chat_model.shards import Rows, Shards
 from chat_model.stage import StageRun
 from gatt.dialogue import Dialogue, Plan, Reply
+from gatt.groups import Held, HoldGroup, hold_in_groups
 from gatt.sampler import ModelSampler
 
 FOLDER = "shards"
 
 
 @dataclass(frozen=True)
-class Held:
-    """All dialogues in plan order, the replies that were cut off, and how many shards a killed run had left."""
+class HeldShards(Held):
+    """Also how many shards a killed run had left."""
 
-    dialogues: list[Dialogue]
-    num_cut_off: int
     num_resumed: int
 
 
@@ -31,29 +31,36 @@ def hold_in_shards(
     run: StageRun,
     plans: Sequence[Plan],
     sampler: ModelSampler,
-    hold_shard: Callable[[Sequence[Plan]], list[Dialogue]],
+    hold_group: HoldGroup,
     *,
+    shard_size: int,
     size: int,
-    calls_a_shard: int,
-) -> Held:
-    """Hold `plans` in shards of `size`, each kept in the run's folder until `forget_shards`.
+    calls_a_group: int,
+) -> HeldShards:
+    """Hold `plans` in shards of `shard_size`, each kept in the run's folder until `forget_shards`.
 
     Args:
-        sampler: the one that `hold_shard` samples with, at most `calls_a_shard` times.
+        sampler, hold_group, size, calls_a_group: as for `gatt.groups.hold_in_groups`, which holds each shard.
     """
     shards, made, dialogues, num_cut_off = Shards(run.folder / FOLDER), [], [], 0
-    starts = range(0, len(plans), size)
+    starts, groups_a_shard = range(0, len(plans), shard_size), math.ceil(shard_size / size)
     for number, start in enumerate(starts):
 
-        def make(number: int = number, shard: Sequence[Plan] = plans[start : start + size]) -> list[dict[str, Any]]:
+        def make(number: int = number, shard: Sequence[Plan] = plans[start : start + shard_size]) -> Rows:
             made.append(number)
-            sampler.num_calls, sampler.num_cut_off = number * calls_a_shard, 0
-            return [_to_row(dialogue) for dialogue in hold_shard(shard)] + [{"replies_cut_off": sampler.num_cut_off}]
+            limits = {"size": size, "calls_a_group": calls_a_group, "first_group": number * groups_a_shard}
+            held = hold_in_groups(shard, sampler, hold_group, **limits)
+            return [*map(_to_row, held.dialogues), {"replies_cut_off": held.num_cut_off}]
 
         *rows, counted = shards.rows(f"{number:05d}", make)
-        dialogues += [_from_row(row, plan) for row, plan in zip(rows, plans[start : start + size], strict=True)]
+        dialogues += [_from_row(row, plan) for row, plan in zip(rows, plans[start : start + shard_size], strict=True)]
         num_cut_off += counted["replies_cut_off"]
-    return Held(dialogues, num_cut_off, len(starts) - len(made))
+    return HeldShards(dialogues, num_cut_off, len(starts) - len(made))
+
+
+def has_shards(folder: Path) -> bool:
+    """Return whether a killed run left finished shards in `folder`."""
+    return any((folder / FOLDER).glob("*.jsonl"))
 
 
 def forget_shards(run: StageRun) -> None:

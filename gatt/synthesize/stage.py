@@ -10,55 +10,71 @@ from chat_model.errors import InputError
 from chat_model.rows import write_rows
 from chat_model.stage import StageRun
 from gatt.checks import require_checkers
-from gatt.constraints import Combination, Constraint, draw_combination, read_combinations, read_constraints
+from gatt.constraints import (
+    Combination,
+    Constraint,
+    draw_combination,
+    read_combinations,
+    read_constraints,
+    require_kinds,
+)
 from gatt.dialogue import Dialogue, InstructionAs, Plan, context, hold, transcript
-from gatt.plans import pair, read_questions
+from gatt.plans import pair
 from gatt.reward import load_score
 from gatt.sampler import ModelSampler
 from gatt.synthesize.config import SynthesisConfig
+from gatt.synthesize.questions import ask_the_model, read_dataset
 from gatt.synthesize.selection import choose_best
-from gatt.synthesize.shards import Held, forget_shards, hold_in_shards
+from gatt.synthesize.shards import HeldShards, forget_shards, hold_in_shards
 from gatt.synthesize.training_rows import draw_turns, training_row, usable_turns
 from gatt.system_role import place_instruction
 
 
 def synthesize(run: StageRun, config: SynthesisConfig) -> None:
     """Write `conversations.jsonl` (what `sft` trains on) and `transcripts.jsonl` (the dialogues as sampled)."""
-    plans = _plan(run, config)
-    settings = {
-        name: getattr(config, name) for name in ("num_samples", "temperature", "max_new_tokens", "batch_tokens")
-    }
-    sampler = ModelSampler.from_checkpoint(
-        config.model_name_or_path, config.dtype, seed=config.seed, keep_cut_off=False, **settings
-    )
+    combinations = _read_combinations(run, config)
+    questions = read_dataset(run, config) if config.dialogues else []
+    sampler = _load_sampler(config)
     instruction_as = place_instruction(sampler.tokenizer, config.instruction_as)
+    questions = questions or ask_the_model(run, config, sampler)
+    plans = pair(questions, combinations, config.num_dialogues, config.max_turns, config.seed)
     sampler.require_room([context(plan, [], "every_turn") for plan in plans])
     held = _hold(run, config, plans, sampler)
     rows = make_training_rows(held.dialogues, config, instruction_as)
     _report(run, held, rows)
     run.record(instruction_as=instruction_as)
-    if not rows:
-        raise InputError(f"{config.model_name_or_path}: none of {len(plans)} dialogues held its instruction for a turn")
-    if run.is_main:
+    if run.is_main and rows:
         write_rows(run.folder / "conversations.jsonl", rows)
         source = {"temperature": config.temperature, "model": config.model_name_or_path}
         told = ({**transcript(each, "every_turn"), **source} for each in held.dialogues)
         write_rows(run.folder / "transcripts.jsonl", told)
     forget_shards(run)
+    if not rows:
+        raise InputError(f"{config.model_name_or_path}: none of {len(plans)} dialogues held its instruction for a turn")
 
 
-def _hold(run: StageRun, config: SynthesisConfig, plans: Sequence[Plan], sampler: ModelSampler) -> Held:
+def _load_sampler(config: SynthesisConfig) -> ModelSampler:
+    names = ("num_samples", "temperature", "max_new_tokens", "batch_tokens", "seed")
+    settings = {name: getattr(config, name) for name in names}
+    return ModelSampler.from_checkpoint(
+        config.model_name_or_path, config.dtype, keep_cut_off=False, across_processes=False, **settings
+    )
+
+
+def _hold(run: StageRun, config: SynthesisConfig, plans: Sequence[Plan], sampler: ModelSampler) -> HeldShards:
     score = None
     if config.reward_model:
-        score = load_score(config.reward_model, batch_tokens=config.batch_tokens, dtype=config.dtype)
+        limits = {"batch_tokens": config.batch_tokens, "dtype": config.dtype}
+        score = load_score(config.reward_model, across_processes=False, **limits)
     choose = functools.partial(choose_best, score=score)
     return hold_in_shards(
         run,
         plans,
         sampler,
-        lambda shard: hold(shard, "every_turn", sampler, choose, sampler.fits, config.max_attempts),
-        size=config.dialogues_per_shard,
-        calls_a_shard=config.max_turns * config.max_attempts,
+        lambda group: hold(group, "every_turn", sampler, choose, sampler.fits, config.max_attempts),
+        shard_size=config.dialogues_per_shard,
+        size=config.dialogues_per_batch,
+        calls_a_group=config.max_turns * config.max_attempts,
     )
 
 
@@ -76,27 +92,33 @@ def make_training_rows(
     ]
 
 
-def _plan(run: StageRun, config: SynthesisConfig) -> list[Plan]:
+def _read_combinations(run: StageRun, config: SynthesisConfig) -> list[Combination]:
     constraints = read_constraints(config.constraints)
     require_checkers(constraints, required=False)
-    combinations = _combine(run, config, constraints)
-    questions, left_out = read_questions(config.dialogues)
-    run.count(dialogues_read=len(questions) + left_out, dialogues_with_system_message=left_out)
-    return pair(questions, combinations, config.num_dialogues, config.max_turns, config.seed)
+    return _combine(run, config, constraints)
 
 
 def _combine(run: StageRun, config: SynthesisConfig, constraints: Sequence[Constraint]) -> list[Combination]:
-    """Read the combinations or, where no file is named, draw one a dialogue and leave them in `combinations.jsonl`."""
-    if config.combinations is not None:
-        return read_combinations(config.combinations, constraints)
-    rng = random.Random(f"{config.seed} drawn combinations")
-    drawn = [draw_combination(constraints, config.max_constraints, rng) for _ in range(config.num_dialogues)]
+    """Read the combinations or draw one a dialogue, without the kinds left out; `combinations.jsonl` holds them."""
+    require_kinds(config.leave_out, constraints, f"leave_out, {config.constraints}")
+    found = read_combinations(config.combinations, constraints) if config.combinations else _draw(config, constraints)
+    kept = [each for each in found if not each.kinds & set(config.leave_out)]
+    if not kept:
+        raise InputError(f"leave_out: found {', '.join(config.leave_out)}; expected a kind less, nothing else is left")
+    run.count(combinations=len(kept), combinations_left_out=len(found) - len(kept))
     if run.is_main:
-        write_rows(run.folder / "combinations.jsonl", (each.to_row() for each in drawn))
-    return drawn
+        write_rows(run.folder / "combinations.jsonl", (each.to_row() for each in kept))
+    return kept
 
 
-def _report(run: StageRun, held: Held, rows: Sequence[dict[str, Any]]) -> None:
+def _draw(config: SynthesisConfig, constraints: Sequence[Constraint]) -> list[Combination]:
+    rng = random.Random(f"{config.seed} drawn combinations")
+    allowed = [each for each in constraints if each.kind not in config.leave_out]
+    number = config.num_dialogues if allowed else 0
+    return [draw_combination(allowed, config.max_constraints, rng) for _ in range(number)]
+
+
+def _report(run: StageRun, held: HeldShards, rows: Sequence[dict[str, Any]]) -> None:
     ended = Counter(dialogue.ended for dialogue in held.dialogues)
     lost_at = Counter(len(dialogue.replies) + 1 for dialogue in held.dialogues if dialogue.ended == "lost")
     run.count(

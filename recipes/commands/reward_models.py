@@ -24,6 +24,9 @@ def evaluate_rm(
     test_share: Annotated[
         float | None, typer.Option(help="Only the prompts that training with this test_share (and seed) held out.")
     ] = None,
+    score_cache: Annotated[
+        Path | None, typer.Option(help="Folder of scores: what it holds of MODEL is not computed again.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the splits.")] = 0,
 ) -> None:
     """Measure a reward model on held-out pairs: accuracy, calibration, length bias, safety thresholds; with plots.
@@ -32,6 +35,7 @@ def evaluate_rm(
     """
     output = output or Path("runs") / f"{Path(model).name}_evaluation"
     options = {"output_dir": output, "domain": domain, "calibrate_on": calibrate_on, "test_share": test_share}
+    options |= {"score_cache": score_cache}
     named = [f"--{name}={value}" for name, value in {**options, "seed": seed}.items() if value is not None]
     with plain_errors():
         evaluation = importlib.import_module("reward_model.evaluate.__main__")

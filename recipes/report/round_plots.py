@@ -31,7 +31,7 @@ def plane(
         for start, end in pairwise(middles):
             axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": COLOURS[-1], "alpha": 0.7})
         for index, (name, (across, along)) in enumerate(points.items()):
-            colour = COLOURS[index % (len(COLOURS) - 1)]
+            colour = COLOURS[index % len(COLOURS)]
             axes.errorbar(
                 *middles[index],
                 _error(along),
@@ -70,14 +70,8 @@ def distributions(values: Mapping[str, Sequence[float]], *, x: str, label: str) 
     return draw_svg(draw, label, height=1.2 + _ROW_HEIGHT * len(values))
 
 
-def by_checkpoint(
-    lines: Mapping[str, Mapping[str, tuple[float, Interval]]], *, y: str, label: str, lowest: float | None = 0.0
-) -> Markup:
-    """Draw ``{quantity: {checkpoint: (value, interval)}}`` as lines over the checkpoints in order, with intervals.
-
-    Args:
-        lowest: where the axis begins; None leaves it to the values.
-    """
+def by_checkpoint(lines: Mapping[str, Mapping[str, tuple[float, Interval]]], *, y: str, label: str) -> Markup:
+    """Draw ``{quantity: {checkpoint: (value, interval)}}`` as lines over the checkpoints, from 0, with intervals."""
     names = list(dict.fromkeys(name for line in lines.values() for name in line))
 
     def draw(axes: Axes) -> None:
@@ -89,8 +83,7 @@ def by_checkpoint(
             errors = [np.maximum(0, low), np.maximum(0, high)]
             axes.errorbar(at, middle, yerr=errors, fmt="o-", markersize=4, capsize=2, linewidth=1.5, label=quantity)
         name_checkpoints(axes, names)
-        axes.margins(y=0.08)
-        axes.set_ylim(bottom=lowest)
+        axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         name_axes(axes, "", y, len(lines))
 
     return draw_svg(draw, label)

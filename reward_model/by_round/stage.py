@@ -17,7 +17,7 @@ from chat_model.stage import RUN_FILE, StageRun
 from reward_model.evaluate.accuracy import accuracy_by_rating
 from reward_model.evaluate.scored_pairs import ScoredPairs, score_pairs
 from reward_model.evaluate.stage import read_held_out
-from reward_model.scoring import BATCH_TOKENS, RewardScorer
+from reward_model.scoring import RewardScorer
 
 TABLE_FILE = "by_round.json"
 Cell = dict[str, Any]  # accuracy by rating, see `accuracy_by_rating`
@@ -33,7 +33,9 @@ class ByRoundConfig:
     preference_rounds: list[str] = field(metadata={"help": "The round of each, in order; several may share one."})
     output_dir: str = field(metadata={"help": "Folder to write to."})
     dtype: str = field(default="float32", metadata={"help": "Precision of the models."})
-    batch_tokens: int = field(default=BATCH_TOKENS, metadata={"help": "Tokens in a forward pass, padding included."})
+    batch_tokens: int | None = field(
+        default=None, metadata={"help": "Tokens in a forward pass, padding included; default: what suits the device."}
+    )
     score_cache: str | None = field(default=None, metadata={"help": "Folder of scores kept between runs."})
     seed: int = field(default=0, metadata={"help": "Taken as by every stage; nothing here is random."})
 

@@ -13,8 +13,9 @@ from reward_model.evaluate.calibrate import calibration_error, fit, halves
 from reward_model.evaluate.config import EvaluateConfig
 from reward_model.evaluate.measures import measure, record_evaluation
 from reward_model.evaluate.scored_pairs import ScoredPairs, score_pairs
-from reward_model.mixing import drop_unsafe_chosen, hold_out, opening
+from reward_model.mixing import hold_out, opening
 from reward_model.scoring import RewardScorer
+from reward_model.selection import drop_bad_labels
 
 
 def evaluate_checkpoint(run: StageRun, config: EvaluateConfig) -> None:
@@ -57,19 +58,18 @@ def read_held_out(
 ) -> tuple[list[PreferencePair], dict[str, int]]:
     """Return the pairs to evaluate on, and counts of what was left out.
 
-    Pairs with an unsafe chosen and a safe rejected answer are left out, and, where a `test_share` is given, those whose
+    Pairs whose safety labels rule them out of training are left out, and, where a `test_share` is given, those whose
     prompts the training with it and `seed` did not hold out.
 
     Raises:
         InputError: a bad row.
     """
     read = [pair for source in sources for pair in read_preferences(source)]
-    kept = drop_unsafe_chosen(read)
+    kept, counts = drop_bad_labels(read)
     pairs = kept
     if test_share is not None:
         _, pairs = hold_out(kept, lambda pair: opening(pair.prompt), test_share, seed)
-    dropped = len(read) - len(kept)
-    return pairs, {"read": len(read), "dropped_unsafe_chosen": dropped, "not_held_out": len(kept) - len(pairs)}
+    return pairs, {**counts, "not_held_out": len(kept) - len(pairs)}
 
 
 def _calibrate(

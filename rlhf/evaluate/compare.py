@@ -20,7 +20,7 @@ from chat_model.stage import StageRun
 from reward_model.scoring import RewardScorer
 from rlhf.evaluate.contests import compare_in_turn, contests
 from rlhf.evaluate.divergence import log_ratios
-from rlhf.evaluate.grades import Judge, mean_grades
+from rlhf.evaluate.grades import Judge, grades_by_name, mean_grades
 from rlhf.prompt_sets import draw_prompts
 
 JUDGE, REWARD_MODELS = "judge", "reward models"  # who decides a contest
@@ -118,7 +118,7 @@ def summarize(judged: Judged) -> dict[str, float]:
 
 def intervals(judged: Judged) -> dict[str, list[float]]:
     """Return the 95 % bootstrap interval ``[low, high]`` of each grade, in points, and of the KL divergence."""
-    measured = {name: [100 * value for value in values] for name, values in _grades(judged).items()}
+    measured = {name: [100 * value for value in values] for name, values in grades_by_name(judged.verdicts).items()}
     measured |= {"kl": judged.kl} if judged.kl else {}
     return {name: list(bootstrap_interval(values)) for name, values in measured.items()}
 
@@ -144,11 +144,6 @@ def score_by_reward_models(
             for of_one, part in zip(scores, of_all, strict=True):
                 of_one[f"reward_{name}"] = part.tolist()
     return scores
-
-
-def _grades(judged: Judged) -> dict[str, list[float]]:
-    names = dict.fromkeys(name for verdict in judged.verdicts for name in verdict)
-    return {name: [verdict[name] for verdict in judged.verdicts if name in verdict] for name in names}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,11 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+# (prompt, response) -> {"helpfulness": 0.85, …} or {"safety": 1.0, "unsafe": 0.0}; the first value is the one that wins
 Judge = Callable[[list[dict[str, Any]], str], Mapping[str, float]]
+
+
+def grades_by_name(verdicts: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Return the values of every grade, over the responses that have it."""
+    names = dict.fromkeys(name for verdict in verdicts for name in verdict)
+    return {name: [verdict[name] for verdict in verdicts if name in verdict] for name in names}
 
 
 def mean_grades(verdicts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of every grade, 0 to 1 each, in points (0 to 100) over the responses that have it."""
-    names = dict.fromkeys(name for verdict in verdicts for name in verdict)
-    grades = {name: [verdict[name] for verdict in verdicts if name in verdict] for name in names}
-    return {name: 100 * sum(values) / len(values) for name, values in grades.items()}
+    return {name: 100 * sum(values) / len(values) for name, values in grades_by_name(verdicts).items()}

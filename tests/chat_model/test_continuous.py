@@ -42,7 +42,7 @@ def test_draws_follow_the_seed_and_the_whole_distribution(tiny_model, tiny_token
 
 
 def test_an_engine_that_does_not_exist_is_named(tiny_model, tiny_tokenizer):
-    with pytest.raises(InputError, match="engine: found 'sglang'; expected one of transformers, continuous_batching"):
+    with pytest.raises(InputError, match="found 'sglang'; expected one of transformers, continuous_batching, vllm"):
         sample(tiny_model, tiny_tokenizer, PROMPTS, engine="sglang", **SETTINGS)
 
 

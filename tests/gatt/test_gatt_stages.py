@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,20 +97,26 @@ def test_synthesis_is_the_same_for_a_seed(tmp_path, files):
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_a_killed_synthesis_takes_up_its_shards_and_ends_as_if_it_had_not_been(tmp_path, files, monkeypatch):
+def stop_in_shard(monkeypatch, number, error):
+    """Let the stage's shard of this number (from 1) raise `error`; return what notes the shards begun."""
     from gatt.synthesize import stage
 
-    settings = {"num_dialogues": 6, "max_new_tokens": 60, "max_turns": 2, "dialogues_per_shard": 2}
-    whole = run(synthesize, tmp_path, {**files, **settings, "output_dir": str(tmp_path / "whole")})
     held, shards = stage.hold, []
 
-    def killed_in_the_third(plans, *given):
+    def stopped(plans, *given):
         shards.append(len(plans))
-        if len(shards) == 3:
-            raise KeyboardInterrupt
+        if len(shards) == number:
+            raise error
         return held(plans, *given)
 
-    monkeypatch.setattr(stage, "hold", killed_in_the_third)
+    monkeypatch.setattr(stage, "hold", stopped)
+    return shards
+
+
+def test_a_killed_synthesis_takes_up_its_shards_and_ends_as_if_it_had_not_been(tmp_path, files, monkeypatch):
+    settings = {"num_dialogues": 6, "max_new_tokens": 60, "max_turns": 2, "dialogues_per_shard": 2}
+    whole = run(synthesize, tmp_path, {**files, **settings, "output_dir": str(tmp_path / "whole")})
+    shards = stop_in_shard(monkeypatch, 3, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run(synthesize, tmp_path, {**files, **settings})
     output = run(synthesize, tmp_path, {**files, **settings})
@@ -121,9 +128,31 @@ def test_a_killed_synthesis_takes_up_its_shards_and_ends_as_if_it_had_not_been(t
     assert not (output / "shards").exists()
 
 
+def test_a_checker_that_raises_late_leaves_the_finished_shards(tmp_path, files, monkeypatch):
+    """Hours of sampling must not go because the checker meets a reply that it cannot read."""
+    settings = {"num_dialogues": 4, "max_new_tokens": 60, "max_turns": 2, "dialogues_per_shard": 2}
+    shards = stop_in_shard(monkeypatch, 2, InputError("checker toy_checkers.follows raised"))
+    with pytest.raises(InputError, match="toy_checkers"):
+        run(synthesize, tmp_path, {**files, **settings})
+    output = run(synthesize, tmp_path, {**files, **settings})
+    assert shards == [2, 2, 2]
+    assert json.loads((output / "run.json").read_text())["counts"]["shards_resumed"] == 1
+
+
+def test_finished_shards_are_not_thrown_away_by_other_settings(tmp_path, files, monkeypatch):
+    settings = {**files, "num_dialogues": 4, "max_new_tokens": 60, "max_turns": 2, "dialogues_per_shard": 2}
+    stop_in_shard(monkeypatch, 2, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run(synthesize, tmp_path, settings)
+    with pytest.raises(InputError, match="temperature: was not given, is 0.3"):
+        run(synthesize, tmp_path, {**settings, "temperature": 0.3})
+    assert run(synthesize, tmp_path, settings)
+
+
 @pytest.mark.slow
 def test_two_processes_synthesize_what_one_does(tmp_path, files):
     settings = {"num_dialogues": 4, "max_new_tokens": 40, "max_turns": 2, "dialogues_per_shard": 3, "batch_tokens": 200}
+    settings["dialogues_per_batch"] = 2
     alone = run(synthesize, tmp_path, {**files, **settings, "output_dir": str(tmp_path / "alone")})
     (tmp_path / "two.yaml").write_text(yaml.safe_dump({**files, **settings, "output_dir": str(tmp_path / "two")}))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -142,6 +171,79 @@ def test_drawn_combinations_are_left_for_the_evaluation_to_refuse(tmp_path, file
     assert len(rows) == 5
     written = [row["constraints"] for _, row in read_rows(output / "transcripts.jsonl")]
     assert sorted(map(str, rows)) == sorted(map(str, written))
+
+
+SHORT = {"num_dialogues": 4, "max_new_tokens": 60}
+
+
+def add_hobby(files) -> None:
+    """Add a hobby to the constraints file, and to the combinations one of the hobby and napoleon."""
+    path = Path(files["constraints"])
+    hobby = {
+        "kind": "hobby",
+        "value": "tennis",
+        "verbose": ["you enjoy tennis."],
+        "terse": "hobby: tennis.",
+        "ask": ["which hobby?"],
+    }
+    path.write_text(yaml.safe_dump([*yaml.safe_load(path.read_text()), hobby]))
+    figure = {"kind": "figure", "value": "napoleon"}
+    rows = [{"constraints": [figure]}, {"constraints": [figure, {"kind": "hobby", "value": "tennis"}]}]
+    write_rows(files["combinations"], rows)
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_kind_left_out_is_nowhere_in_the_training(tmp_path, files, drawn):
+    add_hobby(files)
+    source = {"combinations": None} if drawn else {}
+    output = run(synthesize, tmp_path, {**files, **source, **SHORT, "max_turns": 1, "leave_out": ["hobby"]})
+    for name in ("combinations.jsonl", "transcripts.jsonl"):
+        rows = [row for _, row in read_rows(output / name)]
+        assert rows and "hobby" not in str([row["constraints"] for row in rows])
+    assert json.loads((output / "run.json").read_text())["counts"]["combinations_left_out"] == (0 if drawn else 1)
+
+
+def test_a_kind_by_itself_is_measured_and_named_as_not_trained(tmp_path, files):
+    add_hobby(files)
+    with_checker(files, "toy_checkers.follows")
+    kind = {"combinations": None, "kinds": ["hobby"], "training_combinations": str(tmp_path / "cleopatra.jsonl")}
+    output = run(evaluate, tmp_path, {**files, **kind, **SHORT, "turns": [1]})
+    assert json.loads((output / "run.json").read_text())["metrics"]["kinds_not_trained"] == ["hobby"]
+    asked_for = [row["constraints"] for _, row in read_rows(output / "dialogues.jsonl")]
+    assert asked_for == [[{"kind": "hobby", "value": "tennis"}]] * 4
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "complaint"),
+    [
+        (synthesize, {"leave_out": ["figur"]}, "leave_out, .*: no kind 'figur' .did you mean 'figure'"),
+        (synthesize, {"leave_out": ["figure"]}, "leave_out: found figure; expected a kind less"),
+        (synthesize, {"leave_out": ["figure"], "combinations": None}, "leave_out: found figure; expected a kind less"),
+        (evaluate, {"kinds": ["hobby"], "combinations": None}, "kinds, .*: no kind 'hobby'; expected some of figure"),
+        (evaluate, {"kinds": ["figure"]}, "combinations: expected a file of them, or kinds"),
+        (evaluate, {"combinations": None}, "combinations: expected a file of them, or kinds"),
+    ],
+)
+def test_kinds_that_cannot_be_left_out_or_measured_are_named(tmp_path, files, command, settings, complaint):
+    with pytest.raises(InputError, match=complaint):
+        run(command, tmp_path, {**files, **settings})
+
+
+def test_a_template_without_system_role_states_the_instruction_in_the_first_message_and_says_so_once(
+    tmp_path, files, model_folder
+):
+    bare = tmp_path / "bare"
+    shutil.copytree(model_folder, bare)
+    template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('none') }}{% endif %}"
+    (bare / "chat_template.jinja").write_text(template + "{{ m['content'] }}{{ eos_token }}{% endfor %}")
+    with pytest.warns(UserWarning, match="no system role") as warned:
+        output = run(synthesize, tmp_path, {**files, **SHORT, "max_turns": 2, "model_name_or_path": str(bare)})
+    assert sum("no system role" in str(each.message) for each in warned) == 1
+    assert json.loads((output / "run.json").read_text())["metrics"]["instruction_as"] == "prefix"
+    for _, row in read_rows(output / "conversations.jsonl"):
+        first, *others = row["messages"]
+        assert first == {"role": "user", "content": f"{row['instruction']} who are you?"}
+        assert row["instruction"] not in str(others)
 
 
 @pytest.mark.parametrize("command", [synthesize, evaluate])
@@ -206,7 +308,7 @@ def test_a_model_that_never_follows_leaves_one_clear_line_and_no_folder(tmp_path
     with_checker(files, "toy_checkers.follows")
     with pytest.raises(InputError, match="none of 3 dialogues held its instruction"):
         run(synthesize, tmp_path, {**files, "num_dialogues": 3, "max_new_tokens": 20, "num_samples": 1})
-    assert not Path(files["output_dir"]).exists()
+    assert not list(tmp_path.glob("output*"))
 
 
 def test_evaluation_records_adherence_by_turn(tmp_path, files):

@@ -119,7 +119,7 @@ def test_exactly_the_tokens_of_the_last_reply_train(plan, instruction_as, turn):
 
 
 def config(**changes) -> SynthesisConfig:
-    return SynthesisConfig("models/newest", "d.jsonl", "c.yaml", "k.jsonl", **changes)
+    return SynthesisConfig("models/newest", "c.yaml", dialogues="d.jsonl", combinations="k.jsonl", **changes)
 
 
 def test_rows_carry_their_provenance_in_dialogue_order(plan):

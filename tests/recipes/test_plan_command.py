@@ -54,6 +54,10 @@ def test_seconds_of_a_new_run_are_those_of_an_earlier_one_beside_it(make_toy):
         (step / "run.json").write_text(json.dumps({"seconds": seconds, "finished": finished}))
         owner = {"name": name, "folder": "", "settings": []}
         (toy.root.parent / folder / "recipe.json").write_text(json.dumps(owner))
+    (toy.root.parent / "d").mkdir()
+    (toy.root.parent / "d" / "recipe.json").write_text("[]")  # a neighbour that is no run must not spoil the plan
+    (toy.root.parent / "a" / "second").mkdir()
+    (toy.root.parent / "a" / "second" / "run.json").write_text('{"seco')
     first, second, *_ = plan_run(read_recipe(toy.folder, toy.root))
     assert (first.seconds, second.seconds) == (5, None)
 

@@ -1,12 +1,17 @@
 """Rounds as `recipe.yaml` declares them, and the five that the paper had: which steps, reading what from which."""
 
+import re
+
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from chat_model.errors import InputError
 from recipes.chain import steps_of
-from recipes.recipe import read_recipe
+from recipes.cli import main
+from recipes.recipe import PACKAGED, read_recipe
 
+GATT_STEPS = ("dialogues", "rehearsal", "policy", "adherence_before", "adherence_after")
 ROUNDS = [f"RLHF-V{number}" for number in range(1, 6)]
 
 
@@ -39,7 +44,7 @@ def stages_of(steps, round_name):
 
 def test_rejection_sampling_to_v4_then_both_and_ghost_attention_after_v3(five):
     plain = ["preferences", "helpfulness_reward_model", "safety_reward_model", "rejection_sampling", "policy"]
-    gatt = [f"gatt/{name}" for name in ("dialogues", "rehearsal", "policy", "adherence_before", "adherence_after")]
+    gatt = [f"gatt/{name}" for name in GATT_STEPS]
     assert [stages_of(five, name) for name in ROUNDS] == [plain, plain, plain + gatt, plain, [*plain, "ppo"]]
     assert not any(name.startswith("gatt/") for name in five)
 
@@ -114,3 +119,22 @@ def test_rounds_that_cannot_work_are_refused_before_anything_runs(steps_with, ro
     with pytest.raises(InputError) as error:
         steps_with(*rounds)
     assert message in str(error.value)
+
+
+def test_the_readmes_plan_shows_every_step(five, tmp_path):
+    """The command of the recipe's README; a plan imports no stage, so it answers at once."""
+    result = CliRunner().invoke(main, ["plan", "five_rounds", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert f"{len(five)} of {len(five)} steps would run" in result.output
+    assert f"python -m rlhf.ppo --config {tmp_path / 'out'}/configs/RLHF-V5/ppo.yaml" in result.output
+
+
+def test_the_rounds_in_the_readme_are_a_recipe(tmp_path):
+    """What a reader copies must be read without an error, and mean what the text beside it says."""
+    readme = (PACKAGED / "five_rounds" / "README.md").read_text()
+    (tmp_path / "recipe.yaml").write_text(re.search(r"```yaml\n(.*?)```", readme, re.DOTALL)[1])
+    steps = {step.name: step for step in steps_of(read_recipe(tmp_path, tmp_path / "out"))}
+    assert stages_of(steps, "RLHF-V1")[-5:] == [f"gatt/{name}" for name in GATT_STEPS]
+    assert steps["RLHF-V1/ppo"].arguments["prompts"] == "prompts_of_round_1.jsonl"
+    assert steps["RLHF-V1/rejection_sampling"].arguments["temperature"] == 0.8
+    assert steps["RLHF-V1/safety_reward_model"].arguments["preferences"][0] == "open_preferences.jsonl"

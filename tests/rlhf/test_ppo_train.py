@@ -69,6 +69,15 @@ def test_a_prompt_of_several_turns_is_answered_in_its_context(settings, scorers,
     assert all(conversation[:-1] == turns and conversation[-1].role == "assistant" for conversation in read)
 
 
+def test_the_other_engine_samples_from_the_same_policy(settings, scorers, run_into, read_metrics, tmp_path):
+    """Attention that the engine swapped and left behind, or weights of before the last step, would show here."""
+    changes = {"engine": "continuous_batching", "sample_batch_tokens": 1024, "num_iterations": 3, "save_every": 0}
+    run_into(tmp_path / "out", {**settings, **changes}, scorers)
+    rows = read_metrics(tmp_path / "out")
+    assert all(row["sampler_mismatch"] < 1e-4 for row in rows) and rows[2]["kl_k3"] > 1e-6
+    assert all(row["entropy"] == pytest.approx(math.log(400), rel=0.05) for row in rows)
+
+
 def share_of_letters(text: str) -> float:
     return sum(map(str.isalpha, text)) / (1 + len(text))
 

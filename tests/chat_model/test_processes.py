@@ -1,8 +1,9 @@
-"""What every process made, or the error that one of them met, on all of them."""
+"""Which device a process takes; what every process made, or the error that one of them met, on all of them."""
 
 import types
 
 import pytest
+import torch
 
 from chat_model import processes
 from chat_model.errors import InputError
@@ -39,3 +40,11 @@ def test_the_others_hear_of_an_error_before_it_is_raised(two_processes, monkeypa
 
 def test_a_single_process_asks_nobody():
     assert processes.from_every_process(lambda: 3) == [3]
+
+
+@pytest.mark.parametrize(("asked", "has_gpu", "expected"), [("true", True, True), ("", True, False), ("", False, True)])
+def test_a_launch_config_for_the_cpu_keeps_off_the_gpus(asked, has_gpu, expected, monkeypatch):
+    """Without it `accelerate: cpu` computes on the GPU of a machine that has one."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", asked or "false")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: has_gpu)
+    assert processes.on_cpu_only() is expected

@@ -86,6 +86,19 @@ def test_nothing_of_accelerate_is_left_to_the_next_stage(launch_first, monkeypat
     assert os.environ["ACCELERATE_KEPT"] == "1"
 
 
+def test_a_cluster_may_name_the_command_that_starts_a_stage(launch_first, monkeypatch, tmp_path):
+    """What `recipes/accelerate/slurm.sh` relies on: the same words as for Accelerate, behind another command."""
+    launcher = tmp_path / "on every machine"
+    launcher.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$0.words"\n')
+    launcher.chmod(0o755)
+    monkeypatch.setenv("ROUNDS_LAUNCHER", f"'{launcher}' --num_machines 3")
+    start, toy = launch_first
+    start("accelerate=cpu")
+    words = Path(f"{launcher}.words").read_text().splitlines()
+    assert words[:3] == ["--num_machines", "3", "--config_file"] and Path(words[3]).name == "cpu.yaml"
+    assert words[4:] == ["-m", "toy_stage", "--config", str(toy.root / "configs" / "first.yaml")]
+
+
 def test_accelerate_launch_runs_the_stage_in_a_process_of_its_own(launch_first, monkeypatch):
     start, toy = launch_first
     # This process would fail; the launched one has a stage of its own.

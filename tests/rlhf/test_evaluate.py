@@ -1,6 +1,7 @@
 """Win rates with intervals, and the stage that compares checkpoints."""
 
 import json
+import math
 import random
 
 import pytest
@@ -158,3 +159,16 @@ def test_reward_models_decide_contests_of_their_own_kind_of_prompt(options, tiny
     assert cases == {(by, kind): kinds[kind] for by in ("judge", "reward models") for kind in kinds}
     low, high = metrics["intervals"]["sft"]["helpfulness"]
     assert low <= metrics["checkpoints"]["sft"]["helpfulness"] <= high
+
+
+def test_without_a_judge_the_reward_model_for_the_prompt_grades(options, tiny_reward_checkpoint, tmp_path):
+    options = [word for word in options if not word.startswith("--judge")]
+    with pytest.raises(InputError, match="judge: is missing; expected one, or both reward models"):
+        main([*options, "--names", "sft", "again"])
+    main([f"--safety_reward_model={tiny_reward_checkpoint}", *options, "--names", "sft", "again"])
+    rows = [row for _, row in read_rows(tmp_path / "out" / "responses.jsonl")]
+    assert {row["is_safety"] for row in rows} == {True, False}
+    for row in rows:
+        kind, other = ("safety", "helpfulness") if row["is_safety"] else ("helpfulness", "safety")
+        scores = row["scores"]["sft"]
+        assert scores[kind] == pytest.approx(1 / (1 + math.exp(-scores[f"reward_{kind}"]))) and other not in scores

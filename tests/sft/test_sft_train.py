@@ -113,13 +113,18 @@ def test_killed_run_resumes_to_the_same_weights(chats, tiny_checkpoint, tmp_path
     assert steps[0] == steps[1]
 
 
-def test_lora_checkpoint_loads_for_the_next_stage(chats, tiny_checkpoint, tmp_path):
-    from chat_model.loading import load_causal_lm
+def test_lora_leaves_a_whole_model_and_the_adapter_that_ppo_on_a_shared_base_takes(chats, tiny_checkpoint, tmp_path):
+    from chat_model.adapters import merge_adapter, read_adapter
+    from chat_model.loading import load_causal_lm, load_config
 
     main(options(chats, tiny_checkpoint, tmp_path / "lora", use_peft=True, lora_r=4, lora_target_modules="all-linear"))
-    adapted, base = load_causal_lm(tmp_path / "lora"), load_causal_lm(tiny_checkpoint)
-    token_ids = torch.tensor([[5, 6, 7]])
-    assert not torch.allclose(adapted(token_ids).logits, base(token_ids).logits)
+    assert load_config(tmp_path / "lora").architectures == ["LlamaForCausalLM"]
+    assert read_adapter(tmp_path / "lora").base == str(tiny_checkpoint)
+    by_hand = merge_adapter(str(tiny_checkpoint), tmp_path / "lora" / "adapter")
+    models = (load_causal_lm(tmp_path / "lora"), by_hand, load_causal_lm(tiny_checkpoint))
+    merged, expected, base = (model(torch.tensor([[5, 6, 7]])).logits for model in models)
+    torch.testing.assert_close(merged, expected)
+    assert not torch.allclose(merged, base)
 
 
 def test_tiny_model_gets_a_tokenizer_of_its_data(chats, tmp_path):

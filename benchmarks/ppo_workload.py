@@ -78,8 +78,12 @@ def write_workload(folder: Path, vocab_size: int, num_prompts: int, stop: float,
 
 
 def share_of_even_words(conversations: Sequence[Sequence[Message]]) -> torch.Tensor:
-    """Return, for each conversation, which share of the answer's words have an even number [N]; 0 without words."""
-    answers = [conversation[-1].content.split() for conversation in conversations]
+    """Return, for each conversation, which share of the answer's words have an even number [N]; 0 without words.
+
+    Marks of the template, which a policy far from its start may say, are no words.
+    """
+    spoken = (conversation[-1].content.split() for conversation in conversations)
+    answers = [[word for word in words if word not in _MARKS] for words in spoken]
     return torch.tensor([sum(int(word[1:]) % 2 == 0 for word in words) / max(1, len(words)) for words in answers])
 
 

@@ -3,7 +3,8 @@
 ``python -m benchmarks.reward_model [--num-steps 16] [--data hh_harmless_test.jsonl.gz]``: 16 pairs a step, fp32. TRL
 runs three times: with its defaults; handed batches that are grouped by length already (ours); and so, with gradient
 checkpointing off, which ours never needs. Every side is a process of its own, whose peak memory counts. Scoring is
-`RewardScorer` against a loop over single conversations. Both sides render alike before the clock starts.
+`RewardScorer` against a loop over single conversations (`reward_model_scoring`); ``--only-scoring`` runs no more
+than that. Both sides of the training render alike before the clock starts.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison import Comparison, compare_speeds, show
+from benchmarks.reward_model_scoring import WORKLOADS
 from chat_model.conversation import PreferencePair
 from chat_model.loading import load_causal_lm
 from chat_model.rows import read_rows, write_rows
@@ -30,6 +32,7 @@ MODEL = (
 )
 VOCAB_SIZE = 4096
 PAIRS_PER_STEP = 16
+_MEMORY = ("peak_memory_mb", "training_memory_mb")
 SIDES = ("ours", "trl", "trl_grouped", "trl_grouped_no_checkpointing", "scoring")
 _SIDE_OF_TRL = {  # what a row of the table is called, and the run of TRL that it is compared to
     "pairs_per_second": "trl",
@@ -38,21 +41,26 @@ _SIDE_OF_TRL = {  # what a row of the table is called, and the run of TRL that i
 }
 
 
-def run(num_steps: int, data: Path = DATA, model: str = MODEL) -> Comparison:
+def run(num_steps: int, data: Path = DATA, model: str = MODEL, only_scoring: bool = False) -> Comparison:
     """Run every side in a process of its own; return pairs a second, peak memory and conversations a second."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, num_steps * PAIRS_PER_STEP, data, model)
-        found = {side: _run_side(side, folder) for side in SIDES}
+        found = {side: _run_side(side, folder) for side in (SIDES[-1:] if only_scoring else SIDES)}
+    ours, peer = ({}, {}) if only_scoring else _training(found)
+    for workload in WORKLOADS:
+        ours[f"conversations_per_second_{workload}"] = found["scoring"][workload]["ours"]
+        peer[f"conversations_per_second_{workload}"] = found["scoring"][workload]["peer"]
+    return compare_speeds("reward_model", ours, peer, costs=_MEMORY)
+
+
+def _training(found: dict[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the measurements of ours and of TRL, which has a run of its own for every row of speeds."""
     ours = {name: found["ours"]["pairs_per_second"] for name in _SIDE_OF_TRL}
     peer = {name: found[side]["pairs_per_second"] for name, side in _SIDE_OF_TRL.items()}
-    ours |= {"peak_memory_mb": found["ours"]["peak_memory_mb"]}
-    peer |= {"peak_memory_mb": found["trl"]["peak_memory_mb"]}
-    ours |= {"training_memory_mb": found["ours"]["training_memory_mb"]}
-    peer |= {"training_memory_mb": found["trl"]["training_memory_mb"]}
-    ours |= {"conversations_per_second": found["scoring"]["batched"]}
-    peer |= {"conversations_per_second": found["scoring"]["one_by_one"]}
-    return compare_speeds("reward_model", ours, peer, costs=("peak_memory_mb", "training_memory_mb"))
+    ours |= {name: found["ours"][name] for name in _MEMORY}
+    peer |= {name: found["trl"][name] for name in _MEMORY}
+    return ours, peer
 
 
 def prepare(folder: Path, num_pairs: int, data: Path, model: str) -> None:
@@ -90,9 +98,10 @@ def main() -> None:
     parser.add_argument("--num-steps", type=int, default=16, help="optimiser steps of 16 pairs")
     parser.add_argument("--data", type=Path, default=DATA, help="a file of Anthropic HH")
     parser.add_argument("--model", default=MODEL, help="a tiny: model")
+    parser.add_argument("--only-scoring", action="store_true", help="leave the training out")
     arguments = parser.parse_args()
     title = f"{arguments.num_steps} steps of {PAIRS_PER_STEP} pairs; the peer is TRL and, for scoring, a loop"
-    show(run(arguments.num_steps, arguments.data, arguments.model), title)
+    show(run(**vars(arguments)), title)
 
 
 if __name__ == "__main__":

@@ -16,18 +16,16 @@ from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
 from benchmarks.reward_model import PAIRS_PER_STEP
+from benchmarks.reward_model_scoring import compare_scoring
 from chat_model.loading import load_scalar_model, load_tokenizer
 from chat_model.rows import read_preferences
-from chat_model.template import render
 from reward_model.data import encode_pairs
 from reward_model.schedule import RewardModelConfig
-from reward_model.scoring import RewardScorer
 from reward_model.steps import plan_steps
 from reward_model.trainer import MarginRewardTrainer
 
 MAX_LENGTH = 1024
 BATCH_TOKENS = 4096  # the stage's default
-_SCORED = 64  # pairs
 _MEBIBYTE = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss, which counts bytes there and KiB elsewhere
 SETTINGS: dict[str, Any] = {
     "num_train_epochs": 1,
@@ -68,21 +66,10 @@ def trl(folder: Path, **options: Any) -> dict[str, float]:
     return _train(trainer, len(rows))
 
 
-def scoring(folder: Path) -> dict[str, float]:
-    """Score both answers of some pairs with `RewardScorer`, and one conversation at a time."""
+def scoring(folder: Path) -> dict[str, dict[str, float]]:
+    """Score with `RewardScorer` and one conversation at a time; see `reward_model_scoring`."""
     tokenizer, model, _ = _load(folder)
-    pairs = read_preferences(folder / "pairs.jsonl")[:_SCORED]
-    conversations = [pair.prompt + answer for pair in pairs for answer in (pair.chosen, pair.rejected)]
-    scorer = RewardScorer(model.eval(), tokenizer)
-
-    @torch.no_grad()
-    def one_by_one() -> torch.Tensor:
-        rows = [torch.tensor([render(tokenizer, messages).token_ids]) for messages in conversations]
-        return torch.cat([model(row.to(model.device)).logits[0].cpu() for row in rows])
-
-    seconds = {"batched": _seconds(lambda: scorer.score(conversations)), "one_by_one": _seconds(one_by_one)}
-    torch.testing.assert_close(scorer.score(conversations), one_by_one(), atol=1e-4, rtol=1e-4)
-    return {name: len(conversations) / spent for name, spent in seconds.items()}
+    return compare_scoring(model, tokenizer, read_preferences(folder / "pairs.jsonl"))
 
 
 def _load(folder: Path) -> tuple[Any, Any, Dataset]:
@@ -112,13 +99,7 @@ def _peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MEBIBYTE
 
 
-def _seconds(work: Any) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def main(side: str, folder: Path) -> dict[str, float]:
+def main(side: str, folder: Path) -> dict[str, Any]:
     """Run one side of `benchmarks.reward_model.SIDES`."""
     grouped = {"train_sampling_strategy": "sequential"}
     match side:

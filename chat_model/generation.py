@@ -6,7 +6,7 @@ make the KL of section 3.2.3 negative.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,14 +14,18 @@ import torch
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
+from chat_model.continuous import decode_continuously
 from chat_model.conversation import Message
 from chat_model.decoding import DecodingSettings, decode
+from chat_model.engines import Engine
 from chat_model.errors import InputError
 from chat_model.prefix_cache import PrefixCache
 from chat_model.processes import process_state
 from chat_model.template import render_prompt
+from chat_model.vllm import decode_by_vllm
 
 FinishReason = Literal["stop", "length"]
+Drawn = list[tuple[int, list[int]]]  # the place of a row among all of a request, and its response
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,20 @@ class Samples:
         return token_ids, response_mask
 
 
+@dataclass(frozen=True)
+class Request:
+    """What an engine is asked for: one response to each of `prompt_ids`, of which it draws the share of `rank`."""
+
+    prompt_ids: list[list[int]]
+    settings: DecodingSettings
+    seed: int
+    batch_tokens: int
+    bar: dict[str, Any]  # what tqdm is told: description and whether it shows
+    rank: int
+    ranks: int
+    prefixes: PrefixCache | None  # of the first engine alone
+
+
 def sample(
     model: Any,
     tokenizer: Any,
@@ -61,6 +79,7 @@ def sample(
     max_new_tokens: int = 256,
     seed: int = 0,
     batch_tokens: int = 32768,
+    engine: Engine = "transformers",
     progress: bool = True,
     description: str = "sampling",
     across_processes: bool = True,
@@ -73,32 +92,73 @@ def sample(
         prompts: conversations that end with a user message.
         temperature: 0 takes the likeliest token instead of drawing.
         batch_tokens: bound of rows × (prompt + `max_new_tokens`) in one batch; prompts of like length share one.
+        engine: what decodes. "continuous_batching" is for GPUs; it chooses its batches itself by the memory there is,
+            so another number of processes, or another device, draws other responses. "vllm" asks a server
+            (`chat_model.vllm`), whose draws follow no seed of ours.
         across_processes: share the batches among the processes, all of which call this with the same prompts; False
             where each has prompts of its own.
         prefixes: spares the reading of prompts that begin with one it holds; only for prompts of a process's own.
 
     Raises:
-        InputError: a prompt that leaves no room for `max_new_tokens` in the model's context (names its number).
+        InputError: a prompt that leaves no room for `max_new_tokens` in the model's context (names its number), or an
+            engine that does not exist or cannot run the model.
     """
     model = getattr(model, "module", model)
     prompt_ids = [render_prompt(tokenizer, prompt) for prompt in prompts]
     _check_context(model, prompt_ids, max_new_tokens)
-    rows = [index for index in range(len(prompts)) for _ in range(num_samples)]
-    batches = batches_by_length([len(prompt_ids[row]) for row in rows], batch_tokens, extra=max_new_tokens)
+    if engine not in _ENGINES:
+        raise InputError(f"engine: found {engine!r}; expected one of {', '.join(_ENGINES)}")
+    rows = [ids for ids in prompt_ids for _ in range(num_samples)]
     stops = frozenset(stop_token_ids(model, tokenizer))
     settings = DecodingSettings(max_new_tokens, stops, tokenizer.pad_token_id, temperature, top_p)
-    state, drawn = process_state(), []
-    shared = across_processes and state.num_processes > 1
-    own = range(state.process_index, len(batches), state.num_processes) if shared else range(len(batches))
+    bar = {"desc": description, "disable": not (progress and process_state().is_main_process)}
+    shared = across_processes and process_state().num_processes > 1
+    rank, ranks = (process_state().process_index, process_state().num_processes) if shared else (0, 1)
     with _sampling_mode(model):
-        for number in tqdm(own, desc=description, disable=not (progress and state.is_main_process), leave=False):
-            ids = [prompt_ids[rows[index]] for index in batches[number]]
-            torch.manual_seed(seed + number)
-            drawn += list(zip(batches[number], decode(model, ids, settings, prefixes), strict=True))
+        drawn = _ENGINES[engine](model, Request(rows, settings, seed, batch_tokens, bar, rank, ranks, prefixes))
     if shared:
         drawn = gather_object(drawn)
-    responses = [response for _, response in sorted(drawn)]
-    return _collect(tokenizer, [prompt_ids[row] for row in rows], responses, stops)
+    return _collect(tokenizer, rows, [response for _, response in sorted(drawn)], stops)
+
+
+def _draw_in_batches(model: Any, request: Request) -> Drawn:
+    """Batches are the same on any number of processes, and each has a seed of its own, so the responses are too."""
+    drawn = Drawn()
+    lengths = [len(ids) for ids in request.prompt_ids]
+    batches = batches_by_length(lengths, request.batch_tokens, extra=request.settings.max_new_tokens)
+    for number in tqdm(range(request.rank, len(batches), request.ranks), leave=False, **request.bar):
+        ids = [request.prompt_ids[index] for index in batches[number]]
+        torch.manual_seed(request.seed + number)
+        drawn += zip(batches[number], decode(model, ids, request.settings, request.prefixes), strict=True)
+    return drawn
+
+
+def _draw_continuously(model: Any, request: Request) -> Drawn:
+    """All rows of this process wait in one queue, so that the place of one that ends is never empty."""
+    places, ids = _own_share(request)
+    seed, shows = request.seed + request.rank, not request.bar["disable"]
+    responses = decode_continuously(model, ids, request.settings, seed, request.batch_tokens, progress=shows)
+    return list(zip(places, responses, strict=True))
+
+
+def _draw_from_server(model: Any, request: Request) -> Drawn:
+    """A vLLM server, which is sent the weights, answers for every process's share."""
+    places, ids = _own_share(request)
+    return list(zip(places, decode_by_vllm(model, ids, request.settings, not request.bar["disable"]), strict=True))
+
+
+def _own_share(request: Request) -> tuple[Sequence[int], list[list[int]]]:
+    """Return the places of this process's prompts, every n-th of all, and their token ids."""
+    places = range(request.rank, len(request.prompt_ids), request.ranks)
+    return places, [request.prompt_ids[place] for place in places]
+
+
+# What an `engine` is: a function from a model and a request to this process's responses, each with its place.
+_ENGINES: dict[Engine, Callable[[Any, Request], Drawn]] = {
+    "transformers": _draw_in_batches,
+    "continuous_batching": _draw_continuously,
+    "vllm": _draw_from_server,
+}
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int, extra: int = 0) -> list[list[int]]:

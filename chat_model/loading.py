@@ -12,6 +12,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from chat_model.errors import InputError, suggestion
 
 TINY = "tiny:"
@@ -85,6 +87,18 @@ def load_causal_lm(name_or_path: str | Path, tokenizer: Any = None, **options: A
     if str(name_or_path).startswith(TINY):
         return _tiny_causal_lm(str(name_or_path), tokenizer, options)
     return _fit_to_tokenizer(_from_pretrained(AutoModelForCausalLM, name_or_path, options), tokenizer).eval()
+
+
+def load_chat_model(name_or_path: str | Path, dtype: str = "float32") -> tuple[Any, Any]:
+    """Return a causal language model on this process's device, and its tokenizer, as `generation.sample` takes them.
+
+    Raises:
+        InputError: either cannot be loaded.
+    """
+    from chat_model.processes import process_state
+
+    tokenizer = load_tokenizer(name_or_path)
+    return load_causal_lm(name_or_path, tokenizer, dtype=dtype).to(process_state().device), tokenizer
 
 
 def load_scalar_model(
@@ -206,9 +220,24 @@ def _from_pretrained(auto_class: Any, name_or_path: str | Path, options: dict[st
         return auto_class.from_pretrained(str(name_or_path), **options)
     except (OSError, ValueError) as error:
         raise _cannot_load("model", name_or_path, error) from error
+    except SafetensorError as error:
+        raise InputError(
+            f"{_damaged(name_or_path)}: cannot be read ({error}); make it anew or copy it again"
+        ) from error
     finally:
         for reporter, level in levels.items():
             reporter.setLevel(level)
+
+
+def _damaged(name_or_path: str | Path) -> str:
+    """Return the first file of weights in a folder that cannot be opened; the name itself where it is no folder."""
+    for file in sorted(Path(name_or_path).glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError:
+            return str(file)
+    return str(name_or_path)
 
 
 def _cannot_load(kind: str, name_or_path: str | Path, error: Exception) -> InputError:

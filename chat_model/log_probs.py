@@ -1,9 +1,11 @@
 """Log-probabilities and entropies of responses without ever holding ``[batch, time, vocabulary]``.
 
 Logits are made at response positions only, one chunk of tokens at a time, and made again in the backward pass: with a
-32,000-token vocabulary they are the memory peak of PPO, not the model.
+32,000-token vocabulary they are the memory peak of PPO, not the model. Where one chunk holds them all they are kept:
+the backward pass would hold as many at once.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -79,12 +81,12 @@ def token_log_probs(
     """
     chosen = response_mask[:, 1:]
     states, targets = hidden[:, :-1][chosen], token_ids[:, 1:][chosen]
-    chunks = [
-        checkpoint(_chunk, head, part, target, temperature, with_entropy, use_reentrant=False)
-        for part, target in zip(states.split(chunk_tokens), targets.split(chunk_tokens), strict=True)
-    ]
+    parts = list(zip(states.split(chunk_tokens), targets.split(chunk_tokens), strict=True))
+    run = _chunk if len(parts) == 1 else functools.partial(checkpoint, _chunk, use_reentrant=False)
+    chunks = [run(head, part, target, temperature, with_entropy) for part, target in parts]
     log_probs = _scatter([log_prob for log_prob, _ in chunks], response_mask, chosen)
-    return log_probs, _scatter([entropy for _, entropy in chunks], response_mask, chosen) if with_entropy else None
+    entropies = [entropy for _, entropy in chunks if entropy is not None]
+    return log_probs, _scatter(entropies, response_mask, chosen) if with_entropy else None
 
 
 def _chunk(

@@ -8,21 +8,34 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
 T = TypeVar("T")
 
 
 def on_cpu_only() -> bool:
-    """Return whether this machine has nothing but CPUs: what `Accelerator` and its state take as ``cpu``."""
+    """Return whether to compute on CPUs alone: what `Accelerator` and its state take as ``cpu``.
+
+    So it is on a machine that has nothing else, and where a launch config with ``use_cpu: true`` started the process.
+    """
     import torch
 
-    return not torch.accelerator.is_available()
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
 def process_state() -> PartialState:
     """Return Accelerate's state of this process, made for CPUs where there is nothing else."""
     return PartialState(cpu=on_cpu_only())
+
+
+def leave_process_group() -> None:
+    """Leave the group of processes, if this one is in any: a process that ends inside it still runs gloo's threads, and
+    the interpreter then aborts now and then ("terminate called …").
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def from_main_process(produce: Callable[[], T]) -> T:

@@ -147,6 +147,12 @@ def write_whole(path: str | Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path, below: bool = True) -> None:
+    """Remove from `folder`, and `below` it, what `write_whole` was writing when it was killed; none may write there."""
+    for file in folder.glob("**/.*.partial" if below else ".*.partial"):
+        file.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def row_writer(path: str | Path) -> Iterator[Callable[[Row], None]]:
     """Give a function that writes one row as a line of JSON (gzip when the name ends in .gz).

@@ -10,19 +10,22 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from chat_model.config import parse_configs
 from chat_model.errors import InputError
-from chat_model.rows import write_json, write_whole
+from chat_model.rows import remove_unfinished, write_json, write_whole
 
 RUN_FILE = "run.json"
+CACHE_TAG = "CACHEDIR.TAG"  # of the Cache Directory Tagging Specification: nothing in a folder with it is input
+TRAINER_CHECKPOINT = re.compile(r"checkpoint-\d+")  # the folders of Hugging Face's trainer
 _STARTED_FILE = "started.json"
 _PACKAGES = ("rlhf-rounds", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _HASHED_WHOLE = 64 * 2**20  # bytes; larger files are told apart by size and modification time
@@ -107,10 +110,12 @@ def run_as_command(main: Callable[[], None]) -> None:
     """Run a stage's `main` as a command: a user's mistake is one line on standard error and exit code 2."""
     try:
         main()
-        _leave_process_group()
+        _wait_for_everyone()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        _leave_process_group()
 
 
 @contextlib.contextmanager
@@ -121,7 +126,10 @@ def _open_output(
     partial = output.with_name(output.name + ".partial")
     if is_main:
         _refuse_foreign_folder(output, name)
-        _prepare_partial(partial, started, is_worth_keeping)
+        try:
+            _prepare_partial(partial, started, is_worth_keeping)
+        except OSError as error:
+            raise InputError(f"output_dir {output}: cannot be written to ({error.strerror}); choose another") from error
     _wait_for_everyone()
     try:
         yield StageRun(partial, _was_resumed(partial), is_main)
@@ -161,6 +169,7 @@ def _prepare_partial(partial: Path, started: dict[str, Any], is_worth_keeping: C
     if not resumed:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
+    remove_unfinished(partial)
     write_json(partial / _STARTED_FILE, {**started, "resumed": resumed})
 
 
@@ -197,12 +206,10 @@ def _wait_for_everyone() -> None:
 
 
 def _leave_process_group() -> None:
-    """End gloo's threads before the interpreter goes, or it aborts now and then ("terminate called …")."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from chat_model.processes import process_state
+        from chat_model.processes import leave_process_group
 
-        _wait_for_everyone()
-        process_state().destroy_process_group()
+        leave_process_group()
 
 
 def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> dict[str, Any]:
@@ -217,9 +224,38 @@ def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> 
         "versions": {"python": platform.python_version(), **_versions()},
         "counts": plain(run.counts),
         "metrics": plain(run.metrics),
+        "files": _sizes(run.folder),
         "seconds": round(seconds, 2),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S"),
     }
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return the bytes of each file below `folder` that the stage leaves for others: no trainer's checkpoint, and none
+    that tells of the run itself.
+    """
+    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {path.as_posix(): file.stat().st_size for path, file in files.items() if _is_for_others(path)}
+
+
+def _is_for_others(path: Path) -> bool:
+    of_trainer = any(TRAINER_CHECKPOINT.fullmatch(part) for part in path.parts)
+    return path.name not in (RUN_FILE, _STARTED_FILE) and not of_trainer
+
+
+def find_damage(folder: Path, sizes: Mapping[str, int]) -> str:
+    """Say which file of a finished stage is gone or shorter than it was; an empty text when none is.
+
+    Args:
+        sizes: the bytes of each file as `run.json` holds them under ``files``. One that has grown counts as whole.
+    """
+    for name, size in sizes.items():
+        if not (folder / name).is_file():
+            return f"{name} is gone"
+        found = (folder / name).stat().st_size
+        if found < size:
+            return f"{name} is cut short: {found} of {size} bytes"
+    return ""
 
 
 def plain(content: Any) -> Any:
@@ -236,8 +272,12 @@ def _versions() -> dict[str, str]:
 
 
 def find_inputs(arguments: Any) -> dict[str, str]:
-    """Return ``{path: fingerprint}`` for every value among `arguments` (nested too) that is an existing path."""
-    return {path: fingerprint(path) for path in sorted(set(_paths_in(arguments)))}
+    """Return ``{path: fingerprint}`` for every value among `arguments` (nested too) that is an existing path.
+
+    A folder that is tagged as a cache is left out: it changes with every run and decides no result.
+    """
+    paths = sorted(set(_paths_in(arguments)))
+    return {path: fingerprint(path) for path in paths if not (Path(path) / CACHE_TAG).is_file()}
 
 
 def _paths_in(value: Any) -> Iterator[str]:

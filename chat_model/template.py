@@ -59,6 +59,12 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> Rendered:
     return Rendered(token_ids, loss_mask)
 
 
+def render_token_ids(tokenizer: Any, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+    """Return the tokens of each conversation, as `render` does, for what needs no mask: in one go, and so faster."""
+    texts = [_text(tokenizer, messages) for messages in conversations]
+    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+
+
 def render_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """Return the token ids of a conversation that waits for an answer; they end where the assistant starts."""
     return _tokenize(tokenizer, _text(tokenizer, messages, add_generation_prompt=True))[0]

@@ -1,10 +1,13 @@
 """What our stages add to a Hugging Face trainer: log lines in `metrics.jsonl`, resume, and a clean output folder."""
 
+import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from chat_model.stage import StageRun
 
@@ -27,14 +30,31 @@ class MetricsLog(TrainerCallback):
 
 
 def resume_from(run: StageRun) -> str | None:
-    """Return the newest checkpoint that a killed run left in its folder, or None."""
-    return get_last_checkpoint(str(run.folder)) if run.resumed else None
+    """Return the newest whole checkpoint that a killed run left in its folder, or None."""
+    if not run.resumed:
+        return None
+    steps = [int(checkpoint.name.rpartition("-")[2]) for checkpoint in _checkpoints(run) if _is_whole(checkpoint)]
+    return str(run.folder / f"{PREFIX_CHECKPOINT_DIR}-{max(steps)}") if steps else None
 
 
 def finish(run: StageRun, trainer: Any) -> None:
     """Save model and tokenizer in `run.folder` and remove what only a resume would need."""
     trainer.save_model(str(run.folder))
     if run.is_main:
-        for checkpoint in run.folder.glob("checkpoint-*"):
+        for checkpoint in _checkpoints(run):
+            (checkpoint / TRAINER_STATE_NAME).unlink(missing_ok=True)  # first: what a kill leaves of it is not whole
             shutil.rmtree(checkpoint)
         (run.folder / "training_args.bin").unlink(missing_ok=True)
+
+
+def _checkpoints(run: StageRun) -> list[Path]:
+    return list(run.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was saved to its end: the trainer writes its state last."""
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True

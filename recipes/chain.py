@@ -1,4 +1,7 @@
-"""From a recipe to its steps in order: the Llama 2-Chat chain (Figure 4), or the ones that `recipe.yaml` lists."""
+"""From a recipe to its steps in order: those that `recipe.yaml` lists, then those of the Llama 2-Chat chain (Figure 4).
+
+The listed ones of a chain prepare its data; of a recipe with ``chain: steps`` they are all there is.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -15,15 +18,18 @@ _STEP_KEYS = {"name", "module", "config", "arguments", "title", "for"}
 
 def steps_of(recipe: Recipe) -> list[Step]:
     """Return the steps of `recipe`, each after those it reads from. Raises InputError for a bad `steps:` entry."""
+    listed, outputs = _listed_steps(recipe)
     if recipe.chain == "steps":
-        return _listed_steps(recipe)
+        return listed
     from recipes.llama2_chat import llama2_chat
 
-    return llama2_chat(recipe)
+    return listed + llama2_chat(replace(recipe, variables={**recipe.variables, **outputs}))
 
 
-def _listed_steps(recipe: Recipe) -> list[Step]:
-    """Return the steps of every entry; later ones know the folder of each as ``{steps.NAME}``, several as a list."""
+def _listed_steps(recipe: Recipe) -> tuple[list[Step], dict[str, Any]]:
+    """Return the steps of every entry, and the folder of each as ``steps.NAME``, several as a list; later ones
+    know it.
+    """
     steps: list[Step] = []
     outputs: dict[str, Any] = {}
     for number, entry in enumerate(recipe.listed_steps, 1):
@@ -33,7 +39,7 @@ def _listed_steps(recipe: Recipe) -> list[Step]:
         folders = [str(step.output) for step in made]
         outputs[f"steps.{entry['name']}"] = folders if "for" in entry else folders[0]
         steps += made
-    return steps
+    return steps, outputs
 
 
 def _choices(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:

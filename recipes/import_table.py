@@ -13,7 +13,7 @@ from chat_model.stage import RUN_FILE
 # The datasets that the stage knows, for `rounds import --help`, which must not import the stage. A test compares them.
 NAMES = (
     "anthropic_hh, stanford_shp, openai_summarize, openai_webgpt, stack_exchange, synthetic_gptj, ultrafeedback, "
-    "helpsteer2, helpsteer3, pku_saferlhf, trl_preference, gsm8k"
+    "helpsteer2, helpsteer3, pku_saferlhf, trl_preference, trl_conversations, gsm8k"
 )
 
 _MODULE = "reward_model.importers.__main__"

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,13 +19,13 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from chat_model.errors import InputError
-from chat_model.rows import write_whole
 from recipes.progress import StageOutput
 from recipes.recipe import Recipe
 from recipes.step import Step, StepFailed
+from recipes.step_config import write_config
+
+LAUNCHER = "ROUNDS_LAUNCHER"  # variable: the command that starts a launched stage; recipes/accelerate/slurm.sh sets it
 
 _SECONDS_TO_END = 10  # a launched stage may take this long to end after SIGTERM
 _TAIL_LINES = 15
@@ -53,21 +54,16 @@ def launch(step: Step, recipe: Recipe, output: StageOutput, lock: int) -> None:
         InputError: the stage refused its input; the message is its own, with the step's name before it.
         StepFailed: any other error; what it was stands in the message, all of it in the log.
     """
-    config = _write_config(step, recipe.root)
     log = recipe.root / "logs" / f"{step.name}.log"
-    with output.to(log):
-        if recipe.accelerate is None:
-            _run_here(step, config, output, log)
-        else:
-            _run_launched(step, config, recipe.accelerate, output, log, lock)
-
-
-def _write_config(step: Step, root: Path) -> Path:
-    path = root / "configs" / f"{step.name}.yaml"
-    content = {**step.arguments, "output_dir": str(step.output)}
-    with write_whole(path) as beside:
-        beside.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return path
+    try:
+        config = write_config(step, recipe.root)
+        with output.to(log):
+            if recipe.accelerate is None:
+                _run_here(step, config, output, log)
+            else:
+                _run_launched(step, config, recipe.accelerate, output, log, lock)
+    except OSError as error:  # of ours: what a stage raises has become one of the two by now
+        raise StepFailed(f"step '{step.name}' cannot be started: {error}") from error
 
 
 def _run_here(step: Step, config: Path, output: StageOutput, log: Path) -> None:
@@ -110,9 +106,8 @@ def _reset_accelerate() -> None:
 
 
 def _run_launched(step: Step, config: Path, launch_config: Path, output: StageOutput, log: Path, lock: int) -> None:
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch_config)]
     with subprocess.Popen(
-        [*launcher, "-m", step.module, "--config", str(config)],
+        [*_launcher(), "--config_file", str(launch_config), "-m", step.module, "--config", str(config)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # so that ending it ends its workers
@@ -129,6 +124,13 @@ def _run_launched(step: Step, config: Path, launch_config: Path, output: StageOu
         tail = "\n".join(printed.splitlines()[-_TAIL_LINES:])
         reason = (_ERROR.findall(printed) or [f"exit code {child.returncode}"])[-1]
         raise StepFailed(f"step '{step.name}' failed: {reason} (log: {log})\n{tail}")
+
+
+def _launcher() -> list[str]:
+    """Return `accelerate launch` of this Python, or what the variable `ROUNDS_LAUNCHER` says: on a cluster, the command
+    that runs it on every machine, with the options that only the allocation knows.
+    """
+    return shlex.split(os.environ.get(LAUNCHER, "")) or [sys.executable, "-m", "accelerate.commands.launch"]
 
 
 def _copy(child: subprocess.Popen, output: StageOutput) -> str:

@@ -1,8 +1,9 @@
 """The ledger: which steps of a recipe are done, and running the ones that are not.
 
 It keeps no book of its own. A step is done when the `run.json` in its output folder names the arguments and the input
-fingerprints that it would start with now; so a killed run continues where it stopped, and an edited YAML reruns what
-hangs on it and nothing else.
+fingerprints that it would start with now, and the files it lists are as long as they were; so a killed run continues
+where it stopped, an edited YAML reruns what hangs on it and nothing else, and a step whose checkpoint or rows were cut
+short makes them anew. What changed without getting shorter is the reader's to find.
 """
 
 import contextlib
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from chat_model.errors import InputError
-from chat_model.rows import write_json
-from chat_model.stage import RUN_FILE, find_inputs
+from chat_model.rows import remove_unfinished, write_json
+from chat_model.stage import RUN_FILE, find_damage, find_inputs
 from recipes.chain import steps_of
 from recipes.launch import check_module, launch
 from recipes.progress import Progress
 from recipes.recipe import Recipe, read_recipe
 from recipes.step import Step
+from recipes.step_config import CONFIGS
 
 OWNER_FILE = "recipe.json"
 LOCK_FILE = ".lock"
@@ -74,12 +76,14 @@ def _state_of(step: Step, to_run: Sequence[Step]) -> StepState:
     try:
         record = json.loads((step.output / RUN_FILE).read_text(encoding="utf-8"))
         arguments, inputs, seconds = record["arguments"], record["inputs"], record["seconds"]
+        files = record.get("files", {})
     except (OSError, ValueError, KeyError, TypeError):
         return StepState(step, "stale", f"its {RUN_FILE} cannot be read")
     why = (
         _first_difference("argument", arguments, step.arguments)
         or _upstream_to_run(step, to_run)
         or _first_difference("input", inputs, find_inputs(step.arguments), show=False)
+        or find_damage(step.output, files)
     )
     return StepState(step, "stale" if why else "done", why, seconds)
 
@@ -108,15 +112,43 @@ def _upstream_to_run(step: Step, to_run: Sequence[Step]) -> str:
 def _claim(recipe: Recipe) -> Iterator[int]:
     """Hold the output root for this recipe and this process; yields the lock's file descriptor."""
     _refuse_foreign_root(recipe)
-    recipe.root.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(recipe.root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _lock(descriptor, recipe.root)
+    with hold(recipe.root) as descriptor:
         owner = {"name": recipe.name, "folder": str(recipe.folder), "settings": list(recipe.settings)}
-        write_json(recipe.root / OWNER_FILE, owner)
+        with _writing_to(recipe.root):
+            remove_unfinished(recipe.root, below=False)
+            remove_unfinished(recipe.root / CONFIGS)
+            write_json(recipe.root / OWNER_FILE, owner)
+        yield descriptor
+
+
+@contextlib.contextmanager
+def hold(root: Path) -> Iterator[int]:
+    """Keep other processes out of the output folder `root`; yields the lock's file descriptor.
+
+    Raises:
+        InputError: another process holds it, or it cannot be written to.
+    """
+    descriptor = _open_lock(root)
+    try:
+        _lock(descriptor, root)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open_lock(root: Path) -> int:
+    with _writing_to(root):
+        root.mkdir(parents=True, exist_ok=True)
+        return os.open(root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+
+
+@contextlib.contextmanager
+def _writing_to(root: Path) -> Iterator[None]:
+    """Turn a read-only or full output root into a user's mistake."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{root}: cannot be written to ({error.strerror}); choose another --output") from error
 
 
 def _lock(descriptor: int, root: Path) -> None:
@@ -124,10 +156,22 @@ def _lock(descriptor: int, root: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = os.pread(descriptor, 32, 0).decode().strip() or "another process"
-        raise InputError(f"{root}: in use by process {owner}; wait until it, and what it started, has ended") from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        raise InputError(f"{root}: in use by {_owner(descriptor)}") from None
+    with _writing_to(root):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
+
+def _owner(descriptor: int) -> str:
+    """Return who holds the lock, as its file tells, and what to do about it."""
+    number = os.pread(descriptor, 32, 0).decode().strip()
+    try:
+        os.kill(int(number), 0)
+    except (ValueError, ProcessLookupError):
+        return f"what process {number} had launched before it was killed; wait until that has ended, or end it"
+    except PermissionError:
+        pass
+    return f"process {number}; wait until it, and what it started, has ended"
 
 
 def _refuse_foreign_root(recipe: Recipe) -> None:

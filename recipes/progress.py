@@ -42,14 +42,15 @@ class StageOutput(io.TextIOBase):
     def to(self, path: Path) -> Iterator[None]:
         """Append to the log at `path` while the context lasts; what is written outside of one is dropped."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8", buffering=1) as self._log:
-            self._log.write(time.strftime("--- started %Y-%m-%d %H:%M:%S\n"))
-            try:
-                yield
-            finally:
-                if self._line.strip():
-                    self.write("\n")
-                self._log, self._line, self._redrawn, self.bar = None, "", False, ""
+        self._log = path.open("a", encoding="utf-8", buffering=1)
+        self._write_line(time.strftime("--- started %Y-%m-%d %H:%M:%S"))
+        try:
+            yield
+        finally:
+            if self._line.strip():
+                self.write("\n")
+            self._close()
+            self._line, self._redrawn, self.bar = "", False, ""
 
     def writable(self) -> bool:
         """Say that this stream takes text."""
@@ -59,8 +60,7 @@ class StageOutput(io.TextIOBase):
         """Take `text` as a terminal would: a carriage return starts the line over, a newline ends it."""
         for piece in re.split(r"(\r|\n)", text):
             if piece == "\n":
-                if self._log is not None:
-                    self._log.write(self._line.rstrip() + "\n")
+                self._write_line(self._line.rstrip())
                 self._line, self._redrawn = "", False
             elif piece == "\r":
                 self._line, self._redrawn = "", True
@@ -68,6 +68,20 @@ class StageOutput(io.TextIOBase):
                 self._line += piece
         self.bar = self._line.strip() if self._redrawn else ""
         return len(text)
+
+    def _write_line(self, line: str) -> None:
+        """Write to the log while it takes anything: a full disk is the stage's to notice, in what it has to write."""
+        try:
+            if self._log is not None:
+                self._log.write(line + "\n")
+        except OSError:
+            self._close()
+
+    def _close(self) -> None:
+        if self._log is not None:
+            with contextlib.suppress(OSError):
+                self._log.close()
+        self._log = None
 
 
 class Progress:

@@ -9,20 +9,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chat_model.config import check_keys, read_yaml_mapping
+from chat_model.config import check_keys
 from chat_model.errors import InputError, suggestion
 from chat_model.stage import plain
 from recipes.overrides import absolute_path, fill, parse_setting
+from recipes.recipe_files import (
+    PACKAGED,
+    RECIPE_FILE,
+    find_recipe,
+    folders_of,
+    has_stage_file,
+    read_recipe_file,
+    read_stage_file,
+    stage_names,
+)
+from recipes.rounds import Round, read_round
 from recipes.step import Step
 
-RECIPE_FILE = "recipe.yaml"
-PACKAGED = Path(__file__).parent
-ROUND_STAGES = ("preferences", "reward_models", "rejection_sampling", "ppo")
+__all__ = ["PACKAGED", "RECIPE_FILE", "Recipe", "Round", "check_override", "find_recipe", "read_recipe"]
+
 CHAINS = ("llama2_chat", "steps")
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "description": (str,),
+    "extends": (str,),
     "chain": (str,),
     "seed": (int,),
     "accelerate": (str, type(None)),
@@ -35,15 +46,6 @@ _SETTABLE = ("seed", "gatt", "accelerate")
 
 
 @dataclass(frozen=True)
-class Round:
-    """One RLHF round: its stages in order, and the stage fields that differ in it."""
-
-    name: str
-    stages: tuple[str, ...]
-    overrides: dict[str, Any] = field(default_factory=dict)  # {"rejection_sampling.temperature": 1.1}
-
-
-@dataclass(frozen=True)
 class Recipe:
     """A recipe as read: what `recipe.yaml` says, with `--set` applied, bound to the folder it writes to."""
 
@@ -51,6 +53,7 @@ class Recipe:
     root: Path  # absolute output root
     name: str
     description: str = ""
+    extended: tuple[Path, ...] = ()  # folders of the recipes whose files it has, too, the nearest first
     chain: str = "llama2_chat"
     seed: int = 0
     accelerate: Path | None = None
@@ -72,23 +75,32 @@ class Recipe:
     ) -> Step:
         """Return the step `name` of this recipe.
 
-        Its arguments are, later ones winning: the recipe's seed, the fields of `config` (a YAML file of the recipe's
-        folder), the overrides of the round that `name` starts with (``"RLHF-V1/…"``), the `--set` ones, `arguments`.
-        ``{variable}`` in any text among them is replaced; ``{recipe}`` is the recipe's folder.
+        Its arguments are, later ones winning: the recipe's seed, the fields of `config` (a YAML file of the recipe),
+        the overrides of the round that `name` starts with (``"RLHF-V1/…"``), the `--set` ones, `arguments`.
+        ``{variable}`` in any text among them is replaced; ``{recipe}`` is the folder of the file that says it.
 
         Raises:
             InputError: a missing or malformed file, an override of a field that the file does not have, or one of a
                 field that the chain itself fills in.
         """
-        fields = self._fields(config, name.partition("/")[0], arguments) if config else {}
-        variables = {**self.variables, "recipe": str(self.folder)}
-        merged = fill({"seed": self.seed, **fields, **arguments}, variables, f"step '{name}'")
+        where, variables = f"step '{name}'", {**self.variables, "recipe": str(self.folder)}
+        fields = read_stage_file(self._folders, config, variables, where) if config else {}
+        changed = self._overrides(config, name.partition("/")[0], arguments) if config else {}
+        merged = {"seed": self.seed, **fields, **fill({**changed, **arguments}, variables, where)}
         title = name.replace("/", " / ").replace("_", " ")
         return Step(name, module, plain(merged), Path(output or self.root / name), title)
 
-    def _fields(self, config: str, round_name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        fields = read_yaml_mapping(self.folder / config)
-        stage = config.removesuffix(".yaml")
+    def has(self, config: str) -> bool:
+        """Return whether the recipe, or one that it extends, has this stage file."""
+        return has_stage_file(self._folders, config)
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return (self.folder, *self.extended)
+
+    def _overrides(self, config: str, round_name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of `config` that the round or the settings replace."""
+        stage, fields = config.removesuffix(".yaml"), {}
         of_round = next((a_round.overrides for a_round in self.rounds if a_round.name == round_name), {})
         for key, value in {**of_round, **self.overrides}.items():
             file, _, name = key.partition(".")
@@ -99,37 +111,27 @@ class Recipe:
         return fields
 
 
-def find_recipe(name: str | Path) -> Path:
-    """Return the folder of a recipe, given as a folder or as the name of a packaged one. Raises InputError."""
-    for folder in (Path(name), PACKAGED / name):
-        if (folder / RECIPE_FILE).is_file():
-            return folder.resolve()
-    if Path(name).is_dir():
-        raise InputError(f"{name}: holds no {RECIPE_FILE}, so it is no recipe")
-    packaged = sorted(file.parent.name for file in PACKAGED.glob(f"*/{RECIPE_FILE}"))
-    raise InputError(f"{name}: no such recipe folder{suggestion(str(name), packaged)}; packaged: {', '.join(packaged)}")
-
-
 def read_recipe(name: str | Path, root: str | Path | None = None, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe and bind it to its output root (``runs/<name>`` when None), with `--set` texts applied.
 
     Raises:
         InputError: a missing file, an unknown key (with a suggestion), a value of the wrong kind, a bad setting.
     """
-    folder = find_recipe(name)
+    folders = folders_of(find_recipe(name))
+    folder, *extended = folders
     where = folder / RECIPE_FILE
-    content = read_yaml_mapping(where)
-    check_keys(content, set(_KINDS), str(where))
-    _check_kinds(content, where)
-    settings = tuple(absolute_path(setting, content.get("variables", {})) for setting in settings)
-    overrides = _apply_settings(content, settings, folder)
-    _check_kinds(content, where)
+    content = read_recipe_file(folders, _check_content)
+    settings = tuple(absolute_path(setting, content["variables"]) for setting in settings)
+    overrides = _apply_settings(content, settings, folders)
+    _check_content(content, where)
     content["variables"] = fill(content["variables"], content["variables"], str(where))  # one may lie in another
+    content.pop("extends", None)
     return Recipe(
         folder=folder,
+        extended=tuple(extended),
         root=Path(root or Path("runs") / content["name"]).resolve(),
-        accelerate=_find_launch_config(content.pop("accelerate", None), folder),
-        rounds=tuple(_read_round(each, where, folder) for each in content.pop("rounds", ())),
+        accelerate=_find_launch_config(content.pop("accelerate", None), folders),
+        rounds=_read_rounds(content.pop("rounds", ()), where, folders),
         listed_steps=tuple(content.pop("steps", ())),
         settings=settings,
         overrides=overrides,
@@ -137,7 +139,8 @@ def read_recipe(name: str | Path, root: str | Path | None = None, settings: Sequ
     )
 
 
-def _check_kinds(content: dict[str, Any], where: Path) -> None:
+def _check_content(content: dict[str, Any], where: Path) -> None:
+    check_keys(content, set(_KINDS), str(where))
     if "name" not in content:
         raise InputError(f"{where}: field 'name' is missing; expected a short name such as 'quickstart'")
     for key, value in content.items():
@@ -149,9 +152,9 @@ def _check_kinds(content: dict[str, Any], where: Path) -> None:
         raise InputError(f"{where}: field 'chain': found '{chain}'; expected {' or '.join(CHAINS)}")
 
 
-def _apply_settings(content: dict[str, Any], settings: Sequence[str], folder: Path) -> dict[str, Any]:
+def _apply_settings(content: dict[str, Any], settings: Sequence[str], folders: Sequence[Path]) -> dict[str, Any]:
     """Put `--set` values of variables and of recipe fields into `content`; return those of stage files."""
-    variables = content.setdefault("variables", {})
+    variables = content["variables"]
     overrides = {}
     for setting in settings:
         key, value = parse_setting(setting)
@@ -160,7 +163,7 @@ def _apply_settings(content: dict[str, Any], settings: Sequence[str], folder: Pa
         elif key in _SETTABLE:
             content[key] = value
         elif "." in key:
-            check_override(key, folder, f"--set {setting}")
+            check_override(key, folders, f"--set {setting}")
             overrides[key] = value
         else:
             known = [*variables, *_SETTABLE]
@@ -171,36 +174,33 @@ def _apply_settings(content: dict[str, Any], settings: Sequence[str], folder: Pa
     return overrides
 
 
-def check_override(key: str, folder: Path, where: str) -> None:
-    """Raise InputError unless `key` (``"ppo.learning_rate"``) names a stage file of `folder` and a field in it."""
+def check_override(key: str, folders: Sequence[Path], where: str) -> None:
+    """Raise InputError unless `key` (``"ppo.learning_rate"``) names a stage file in `folders` and a field of it."""
     stage, _, name = key.partition(".")
-    stages = {file.stem for file in folder.glob("*.yaml")} - {Path(RECIPE_FILE).stem}
+    stages = stage_names(folders)
     if stage not in stages:
-        raise InputError(f"{where}: {folder} has no file '{stage}.yaml'{suggestion(stage, stages)}")
-    fields = read_yaml_mapping(folder / f"{stage}.yaml")
+        raise InputError(f"{where}: {folders[0]} has no file '{stage}.yaml'{suggestion(stage, stages)}")
+    fields = read_stage_file(folders, f"{stage}.yaml")
     if name not in fields:
         raise InputError(f"{where}: {stage}.yaml has no field '{name}'{suggestion(name, fields)}; a new one goes there")
 
 
-def _read_round(content: Any, where: Path, folder: Path) -> Round:
-    if not isinstance(content, dict) or not isinstance(content.get("name"), str):
-        raise InputError(f"{where}: field 'rounds': found {content!r}; expected {{name: …, stages: […]}}")
-    label = f"{where}: round '{content['name']}'"
-    check_keys(content, {"name", "stages", "overrides"}, label)
-    stages, overrides = content.get("stages", list(ROUND_STAGES)), content.get("overrides") or {}
-    if not isinstance(stages, list) or not isinstance(overrides, dict):
-        raise InputError(f"{label}: expected a list 'stages' and a mapping 'overrides'")
-    check_keys(stages, set(ROUND_STAGES), f"{label}, stages")
-    for key in overrides:
-        check_override(str(key), folder, f"{label}, overrides")
-    return Round(content["name"], tuple(stages), overrides)
+def _read_rounds(contents: Sequence[Any], where: Path, folders: Sequence[Path]) -> tuple[Round, ...]:
+    rounds = tuple(read_round(content, where) for content in contents)
+    names = [each.name for each in rounds]
+    if len(set(names)) < len(names):
+        raise InputError(f"{where}: field 'rounds': found the names {', '.join(names)}; expected different ones")
+    for each in rounds:
+        for key in each.overrides:
+            check_override(key, folders, f"{where}: round '{each.name}', overrides")
+    return rounds
 
 
-def _find_launch_config(name: str | None, folder: Path) -> Path | None:
+def _find_launch_config(name: str | None, folders: Sequence[Path]) -> Path | None:
     if name is None:
         return None
     known = PACKAGED / "accelerate"
-    for path in (known / f"{name}.yaml", folder / name, Path(name)):
+    for path in (known / f"{name}.yaml", *(folder / name for folder in folders), Path(name)):
         if path.is_file():
             return path.resolve()
     names = sorted(file.stem for file in known.glob("*.yaml"))

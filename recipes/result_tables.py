@@ -13,6 +13,7 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
     tables = [
         _stages(results.get("stages") or {}),
         _reward_models(results.get("reward_models") or {}),
+        *_reward_models_by_round(results.get("reward_models_by_round") or {}),
         _adherence(results.get("gatt") or {}),
     ]
     return [table for table in tables if table.row_count]
@@ -42,6 +43,17 @@ def _by_rating(first: str, shares: Mapping[str, Mapping[str, float]]) -> Table:
     for name, row in shares.items() if ratings else ():
         table.add_row(name, *(_share(row.get(rating)) for rating in ratings))
     return table
+
+
+def _reward_models_by_round(domains: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Table]:
+    tables = []
+    for domain, models in domains.items():
+        rounds = list(dict.fromkeys(name for cells in models.values() for name in cells))
+        table = _table(f"{domain} reward models on the preferences of each round", "model of", *rounds)
+        for name, cells in models.items():
+            table.add_row(name, *(_share(cells.get(each, {}).get("accuracy")) for each in rounds))
+        tables.append(table)
+    return tables
 
 
 def _adherence(gatt: Mapping[str, Any]) -> Table:

@@ -13,8 +13,7 @@ from chat_model.rows import read_rows, write_json
 
 RESULTS_FILE = "results.json"
 REWARD_MODEL = "reward_model"
-ADHERENCE_BEFORE = "gatt/adherence_before"
-ADHERENCE_AFTER = "gatt/adherence_after"
+ADHERENCE = {"baseline": "adherence_before", "gatt": "adherence_after", "end": "adherence_at_the_end"}  # kinds of steps
 PAPER_TURNS = (2, 4, 6, 20)
 
 
@@ -68,14 +67,21 @@ def gather(steps: dict[str, FinishedStep]) -> dict[str, Any]:
     """Return the content of `results.json`; parts whose steps are missing stay empty.
 
     Seconds are the stages' own; `helpfulness`, `safety` and `unsafe` are in points (0 to 100), win rates, accuracies
-    and adherence are shares (0 to 1).
+    and adherence are shares (0 to 1). Three parts are there only when measured: `intervals` (95 %, of what `stages`
+    says), `contests` (win rates by judge and by reward models) and `reward_models_by_round`.
     """
     evaluation = steps["evaluation"].metrics if "evaluation" in steps else {}
+    measured = {
+        "intervals": evaluation.get("intervals"),
+        "contests": evaluation.get("contests"),
+        "reward_models_by_round": by_round(steps),
+    }
     return {
         "seconds": _seconds(steps),
         "stages": _stages(evaluation),
         "reward_models": _reward_models(steps),
         "gatt": _adherence(steps),
+        **{name: part for name, part in measured.items() if part},
     }
 
 
@@ -108,13 +114,21 @@ def _reward_models(steps: dict[str, FinishedStep]) -> dict[str, Any]:
     return models
 
 
+def by_round(steps: dict[str, FinishedStep]) -> dict[str, Any]:
+    """Return ``{domain: {round of the reward models: {round of the preferences: accuracy with interval}}}``."""
+    return steps["reward_models_by_round"].metrics["by_round"] if "reward_models_by_round" in steps else {}
+
+
 def adherence(steps: dict[str, FinishedStep]) -> dict[str, dict[int, dict[str, float]]]:
-    """Return ``{"baseline" | "gatt": {turn: {"adherence", "count", "low", "high"}}}`` of what was measured."""
-    measured = {"baseline": ADHERENCE_BEFORE, "gatt": ADHERENCE_AFTER}
+    """Return ``{"baseline" | "gatt" | "end": {turn: {"adherence", "count", "low", "high"}}}`` of what was measured.
+
+    "end" is the last checkpoint, where rounds came after Ghost Attention.
+    """
+    by_kind = {step.kind: step for step in steps.values()}
     return {
-        label: {int(turn): bucket for turn, bucket in steps[name].metrics.get("turns", {}).items()}
-        for label, name in measured.items()
-        if name in steps
+        label: {int(turn): bucket for turn, bucket in by_kind[kind].metrics.get("turns", {}).items()}
+        for label, kind in ADHERENCE.items()
+        if kind in by_kind
     }
 
 

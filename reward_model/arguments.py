@@ -39,7 +39,13 @@ class RewardModelArguments:
         default="small",
         metadata={"help": "Margin m(rating) of the loss: none, small, large, or a mapping {rating: value}."},
     )
-    default_rating: str | None = field(default=None, metadata={"help": "Rating of the pairs that have none."})
+    default_rating: str | None = field(
+        default=None,
+        metadata={
+            "help": "Rating of the pairs that have none. Without it they are refused, but with margin: none, which "
+            "needs no rating, they train, and are counted and tested as 'unrated'."
+        },
+    )
     safety_loss_weight: float = field(default=0.0, metadata={"help": "Weight of the safety cross-entropy."})
     on_too_long: Literal["drop", "error", "truncate_prompt"] = field(
         default="drop",
@@ -47,8 +53,11 @@ class RewardModelArguments:
             "help": "Training pairs over max_length are dropped and counted, refused, or cut at the prompt's left."
         },
     )
-    score_batch_tokens: int = field(
-        default=16_384, metadata={"help": "Tokens in a forward pass of the test, padding included."}
+    score_batch_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens in a forward pass of the test, padding included; default: 2,048 on a CPU, 16,384 elsewhere."
+        },
     )
     train_batch_tokens: int = field(
         default=4096,

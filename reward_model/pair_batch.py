@@ -9,6 +9,8 @@ For a pair that saves one prompt out of two; for K samples of one prompt, all bu
 gets a row an answer.
 """
 
+import contextlib
+import os
 import random
 from collections.abc import Sequence
 from types import MethodType
@@ -17,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from reward_model.answer_attention import answer_by_answer, layout_of
 
 PADDING = -1  # the segment of padding; 0 is the prompt's, 1, 2, … the answers'
 _TOLERANCES = {torch.float32: 1e-4}  # of a probe's scores, relative to the largest of them or to 1
@@ -30,9 +34,8 @@ def common_prefix(dialogues: Sequence[Sequence[int]]) -> int:
     It may end inside the prompt, where a template or tokenizer writes the border according to the answer, or inside the
     answers, where they begin alike: both are right, as equal prefixes have equal states.
     """
-    longest = min(map(len, dialogues)) - 1
-    first, *others = dialogues
-    return next((at for at in range(longest) if any(first[at] != other[at] for other in others)), longest)
+    shared = os.path.commonprefix([*dialogues])  # type: ignore[list-item]  # any sequences will do, not only paths
+    return min(len(shared), min(map(len, dialogues)) - 1)
 
 
 def row_length(dialogues: Sequence[Sequence[int]], prefix: int) -> int:
@@ -43,24 +46,24 @@ def row_length(dialogues: Sequence[Sequence[int]], prefix: int) -> int:
 def one_row_each(
     groups: Sequence[Sequence[Sequence[int]]], prefixes: Sequence[int], pad_token_id: int, multiple: int = 1
 ) -> dict[str, Tensor]:
-    """Lay out groups of n dialogues, one row a group.
+    """Lay out groups of up to n dialogues, one row a group.
 
     Args:
-        groups: batch × n dialogues, as token ids.
+        groups: the dialogues of each row, as token ids.
         prefixes: the common prefix of each group.
         pad_token_id: fills the rows on the right.
         multiple: the width is rounded up to a multiple of this.
 
     Returns:
         ``input_ids``, ``position_ids`` and ``segments`` [batch, time], and ``ends`` [batch, n], the index of each
-        dialogue's last token.
+        dialogue's last token, -1 where a group has fewer than n.
     """
     width = max(row_length(group, prefix) for group, prefix in zip(groups, prefixes, strict=True))
     shape = (len(groups), -(-width // multiple) * multiple)
     batch = {"input_ids": torch.full(shape, pad_token_id), "position_ids": torch.zeros(shape, dtype=torch.long)}
     batch |= {
         "segments": torch.full(shape, PADDING),
-        "ends": torch.zeros(len(groups), len(groups[0]), dtype=torch.long),
+        "ends": torch.full((len(groups), max(map(len, groups))), -1),
     }
     for row, (group, prefix) in enumerate(zip(groups, prefixes, strict=True)):
         _fill(batch, row, group, prefix)
@@ -113,12 +116,29 @@ def pair_scores(model: Any, tokens: dict[str, Tensor]) -> Tensor:
 def _forward(model: Any, *args: Any, segments: Tensor | None = None, ends: Tensor | None = None, **kwargs: Any) -> Any:
     if segments is None or ends is None:
         return type(model).forward(model, *args, **kwargs)
-    position_ids = kwargs["position_ids"]
+    scores = shared_row_scores(model, kwargs["input_ids"], kwargs["position_ids"], segments, ends)
+    return SequenceClassifierOutput(logits=scores)
+
+
+def shared_row_scores(
+    model: Any, input_ids: Tensor, position_ids: Tensor, segments: Tensor, ends: Tensor, by_answer: bool = False
+) -> Tensor:
+    """Return the raw scores [batch, n] of the rows of `one_row_each`, in the model's precision.
+
+    Args:
+        model: a one-label classifier, neither wrapped nor a PEFT model.
+        by_answer: attend as `answer_attention` does, where the model's attention is "sdpa"; without gradients only.
+    """
     body = getattr(model, model.base_model_prefix)
     masks = attention_masks(model, segments, position_ids)
-    hidden = body(kwargs["input_ids"], attention_mask=masks, position_ids=position_ids, use_cache=False)[0]
+    attention: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    layout: dict[str, Any] = {}
+    if by_answer and model.config._attn_implementation == "sdpa":
+        attention, layout = answer_by_answer(model), {"layout": layout_of(segments, ends)}
+    with attention:
+        hidden = body(input_ids, attention_mask=masks, position_ids=position_ids, use_cache=False, **layout)[0]
     rows = torch.arange(len(ends), device=ends.device)[:, None]
-    return SequenceClassifierOutput(logits=model.score(hidden[rows, ends]).squeeze(-1))
+    return model.score(hidden[rows, ends]).squeeze(-1)
 
 
 def attention_masks(model: Any, segments: Tensor, position_ids: Tensor) -> Tensor | dict[str, Tensor]:
@@ -161,19 +181,20 @@ def _as_attention_takes_it(mask: Tensor, model: Any) -> Tensor:
             raise ValueError(f"attention '{other}' takes no free mask; set attn_implementation: sdpa")
 
 
-def probe(model: Any, pad_token_id: int) -> str | None:
+def probe(model: Any, pad_token_id: int, by_answer: bool = False) -> str | None:
     """Score two small random pairs both ways and return None where the scores agree, else why shared rows are out.
 
     Args:
-        model: the very model that is to train, with `enable_shared_rows` called on it.
+        model: the very classifier that is to train or score, neither wrapped nor a PEFT model.
         pad_token_id: not used as a token of the pairs.
+        by_answer: as in `shared_row_scores`.
     """
     pairs = _random_pairs(model.config.get_text_config().vocab_size, pad_token_id)
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            difference = _difference(model, pairs, pad_token_id)
+            difference = _difference(model, pairs, pad_token_id, by_answer)
     except Exception as error:  # whatever an architecture raises at arguments that it does not know
         return (str(error) or type(error).__name__).splitlines()[0]
     finally:
@@ -193,12 +214,15 @@ def _random_pairs(vocab_size: int, pad_token_id: int) -> list[list[list[int]]]:
     return [[prompt + tokens(first), prompt + tokens(second)] for prompt, first, second in prompts]
 
 
-def _difference(model: Any, pairs: list[list[list[int]]], pad_token_id: int) -> float:
+def _difference(model: Any, pairs: list[list[list[int]]], pad_token_id: int, by_answer: bool) -> float:
     """Return the largest difference between the scores of both layouts, relative to the largest score or to 1."""
-    shared = one_row_each(pairs, [common_prefix(pair) for pair in pairs], pad_token_id)
-    separate = one_row_a_dialogue([dialogue for pair in pairs for dialogue in pair], pad_token_id)
-    found, expected = (
-        model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).logits.flatten().float()
-        for batch in (shared, separate)
+    shared, separate = (
+        {name: tensor.to(model.device) for name, tensor in batch.items()}
+        for batch in (
+            one_row_each(pairs, [common_prefix(pair) for pair in pairs], pad_token_id),
+            one_row_a_dialogue([dialogue for pair in pairs for dialogue in pair], pad_token_id),
+        )
     )
+    found = shared_row_scores(model, **shared, by_answer=by_answer).flatten().float()
+    expected = model(**separate).logits.flatten().float()
     return ((found - expected).abs().max() / expected.abs().max().clamp(min=1)).item()

@@ -2,6 +2,7 @@
 
 A score is found by what it was computed from: the model's weights and settings, and the rendered token ids. It is the
 raw score, before any calibration. SQLite keeps the file whole when a process is killed or two of them write at once.
+The folder is tagged as a cache, so that no stage takes it for one of its inputs.
 """
 
 import array
@@ -17,8 +18,10 @@ from typing import Any
 import torch
 
 from chat_model.errors import InputError
+from chat_model.stage import CACHE_TAG
 
 CACHE_FILE = "scores.sqlite3"
+_TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# Scores of reward models; may be deleted at any time.\n"
 _SECONDS_TO_WAIT = 60  # for another process that is writing
 _NOT_OF_THE_MODEL = ("_name_or_path", "base_model_name_or_path", "transformers_version", "inference_mode")
 
@@ -50,7 +53,7 @@ class ScoreCache:
     """The scores of one model in a folder that any number of models and processes may share.
 
     Args:
-        folder: made when it is not there.
+        folder: one of its own, made when it is not there.
         fingerprint: of the model, see `model_fingerprint`.
 
     Raises:
@@ -60,6 +63,8 @@ class ScoreCache:
     def __init__(self, folder: str | Path, fingerprint: bytes):
         self.file, self.fingerprint = Path(folder) / CACHE_FILE, fingerprint
         self.file.parent.mkdir(parents=True, exist_ok=True)
+        if not any(self.file.parent.iterdir()):
+            (self.file.parent / CACHE_TAG).write_text(_TAG_TEXT, encoding="utf-8")
         with self._open() as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, score REAL) WITHOUT ROWID")
 

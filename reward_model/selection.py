@@ -28,9 +28,9 @@ def select_pairs(
     Raises:
         InputError: a bad row, unrated pairs where the margin needs a rating, a share that cannot be filled, no pair.
     """
-    train_pairs = _without_bad_labels(run, _read(arguments.preferences, arguments))
+    train_pairs = without_bad_labels(run, _read(arguments.preferences, arguments))
     if arguments.test_preferences:
-        test_pairs = _without_bad_labels(run, _read(arguments.test_preferences, arguments), "test_")
+        test_pairs = without_bad_labels(run, _read(arguments.test_preferences, arguments), "test_")
     else:
         train_pairs, test_pairs = hold_out(train_pairs, lambda pair: opening(pair.prompt), arguments.test_share, seed)
     mixture = Mixture(arguments.domain, arguments.other_domain_share)
@@ -56,17 +56,22 @@ def _read(sources: Sequence[str], arguments: RewardModelArguments) -> list[Prefe
     return pairs
 
 
-def _without_bad_labels(run: StageRun, pairs: Sequence[PreferencePair], prefix: str = "") -> list[PreferencePair]:
+def without_bad_labels(run: StageRun, pairs: Sequence[PreferencePair], prefix: str = "") -> list[PreferencePair]:
     """Drop the pairs whose safety labels rule them out, and count what was read and dropped under `prefix`."""
+    kept, numbers = drop_bad_labels(pairs)
+    run.count(**{f"{prefix}{name}": number for name, number in numbers.items()})
+    return kept
+
+
+def drop_bad_labels(pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], dict[str, int]]:
+    """Return the pairs whose safety labels do not rule them out, and how many were read and dropped by reason."""
     consistent = drop_contradictory_labels(pairs)
     kept = drop_unsafe_chosen(consistent)
-    numbers = {
+    return kept, {
         "read": len(pairs),
         "dropped_contradictory_labels": len(pairs) - len(consistent),
         "dropped_unsafe_chosen": len(consistent) - len(kept),
     }
-    run.count(**{f"{prefix}{name}": number for name, number in numbers.items()})
-    return kept
 
 
 def _check(

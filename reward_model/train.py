@@ -5,21 +5,20 @@ left in the output folder is a plain one-label `AutoModelForSequenceClassificati
 (QLoRA) is for training alone, the adapter is merged into the base as it was loaded from.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import PeftModel
-from transformers.utils import is_bitsandbytes_available
 from trl import ModelConfig, RewardConfig, get_peft_config, get_quantization_config
 
 from chat_model.conversation import PreferencePair
 from chat_model.errors import InputError
 from chat_model.loading import load_scalar_model, load_tokenizer
+from chat_model.lora_training import check_quantization, finish_merged
 from chat_model.stage import StageRun
-from chat_model.training import MetricsLog, finish, resume_from
+from chat_model.training import MetricsLog, resume_from
 from reward_model.arguments import RewardModelArguments
 from reward_model.data import encode_pairs
 from reward_model.evaluate.measures import evaluate, record_evaluation
@@ -42,7 +41,8 @@ def train(run: StageRun, arguments: RewardModelArguments, config: RewardConfig, 
     """
     train_pairs, test_pairs = select_pairs(run, arguments, config.seed)
     tokenizer = load_tokenizer(_name(model_config), trust_remote_code=config.trust_remote_code)
-    model = _load(tokenizer, config, model_config, get_quantization_config(_checked(model_config)))
+    check_quantization(model_config)
+    model = _load(tokenizer, config, model_config, get_quantization_config(model_config))
     rows = encode_pairs(train_pairs, tokenizer, arguments.margin, config.max_length, arguments.on_too_long)
     run.count(
         dropped_too_long=len(train_pairs) - len(rows),
@@ -52,7 +52,7 @@ def train(run: StageRun, arguments: RewardModelArguments, config: RewardConfig, 
     trainer = _trainer(run, model, tokenizer, rows, arguments, config, model_config)
     result = trainer.train(resume_from_checkpoint=resume_from(run))
     run.record(train_loss=result.training_loss, train_seconds=result.metrics["train_runtime"], **trainer.count_tokens())
-    trained = _save(trainer, run, lambda: _load(tokenizer, config, model_config))
+    trained = finish_merged(run, trainer, lambda: _load(tokenizer, config, model_config))
     scorer = RewardScorer(trained, tokenizer, arguments.score_batch_tokens)
     check_reload(run, scorer, test_pairs[:_NUM_PROBES])
     evaluation = evaluate(test_pairs, scorer, arguments.domain)
@@ -64,17 +64,6 @@ def _name(model_config: ModelConfig) -> str:
     if not model_config.model_name_or_path:
         raise InputError("model_name_or_path is missing; expected the chat checkpoint to start from")
     return model_config.model_name_or_path
-
-
-def _checked(model_config: ModelConfig) -> ModelConfig:
-    """Return `model_config`. Raises InputError for a quantized base without an adapter, or without bitsandbytes."""
-    if model_config.load_in_4bit or model_config.load_in_8bit:
-        option = "load_in_4bit" if model_config.load_in_4bit else "load_in_8bit"
-        if not model_config.use_peft:
-            raise InputError(f"{option}: quantized weights cannot be trained; set use_peft: true to train an adapter")
-        if not is_bitsandbytes_available():
-            raise InputError(f"{option}: needs the package bitsandbytes; install it, or train LoRA without {option}")
-    return model_config
 
 
 def _load(tokenizer: Any, config: RewardConfig, model_config: ModelConfig, quantization: Any = None) -> Any:
@@ -109,21 +98,6 @@ def _trainer(
         batch_tokens=arguments.train_batch_tokens,
         share_prompt=arguments.share_prompt,
     )
-
-
-def _save(trainer: MarginRewardTrainer, run: StageRun, load_base: Callable[[], Any]) -> Any:
-    """Save the model and return it plain; a LoRA adapter goes to `adapter/` and is merged into its base."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "merge_and_unload"):
-        if run.is_main:
-            model.save_pretrained(run.folder / "adapter")
-        trainer.accelerator.wait_for_everyone()
-        if getattr(model, "is_quantized", False):
-            model = PeftModel.from_pretrained(load_base(), run.folder / "adapter").to(trainer.args.device)
-        trainer.model = trainer.model_wrapped = model = model.merge_and_unload()
-    finish(run, trainer)
-    trainer.accelerator.wait_for_everyone()
-    return model
 
 
 def check_reload(run: StageRun, scorer: RewardScorer, probes: Sequence[PreferencePair]) -> None:

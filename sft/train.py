@@ -1,20 +1,23 @@
 """Supervised fine-tuning: our tokens and labels, TRL's trainer (section 3.1).
 
-Full or LoRA (`use_peft`), packed or padded, resumed from the last checkpoint of a killed run.
+Full or LoRA (`use_peft`; merged in the end, the adapter beside it), packed or padded, resumed from the last checkpoint
+of a killed run.
 """
 
 import random
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from datasets import Dataset
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
 from chat_model.errors import InputError
 from chat_model.loading import TINY, load_causal_lm, load_tokenizer
+from chat_model.lora_training import check_quantization, finish_merged
 from chat_model.stage import StageRun
 from chat_model.tokenizer import train_tokenizer
-from chat_model.training import MetricsLog, finish, resume_from
+from chat_model.training import MetricsLog, resume_from
+from sft.chat_template import set_chat_template
 from sft.data import read_documents, texts_of, tokenize
 from sft.rehearsal import rehearse
 
@@ -34,11 +37,19 @@ class SFTArguments:
     rehearsal_share: float = field(default=0.0, metadata={"help": "Its share of the training rows, drawn by the seed."})
     text_column: str = field(default="text", metadata={"help": "Column of plain text, in rows without `messages`."})
     tokenizer_name_or_path: str | None = field(default=None, metadata={"help": "Tokenizer, where not the model's own."})
+    chat_template: Literal["own", "llama2", "training"] = field(
+        default="own",
+        metadata={
+            "help": "own: the tokenizer's; llama2: Llama 2's, for a base model that has none; training: TRL's version "
+            "of the tokenizer's, in which every answer reads as the last one does, its own where TRL has none."
+        },
+    )
     vocab_size: int = field(default=1024, metadata={"help": "Tokens of the tokenizer trained for a `tiny:` model."})
 
 
 def train(run: StageRun, arguments: SFTArguments, config: SFTConfig, model_config: ModelConfig) -> None:
     """Train and leave model, tokenizer, held-out loss and the account of rows in `run.folder`."""
+    check_quantization(model_config)
     documents, held_out = _documents(run, arguments, config.seed)
     tokenizer = _tokenizer(arguments, config, model_config, documents)
     train_rows = tokenize(tokenizer, documents, config.max_length)
@@ -50,7 +61,7 @@ def train(run: StageRun, arguments: SFTArguments, config: SFTConfig, model_confi
     run.record(train_loss=result.training_loss, train_seconds=result.metrics["train_runtime"])
     if eval_rows:
         run.record(held_out_loss=trainer.evaluate()["eval_loss"])
-    finish(run, trainer)
+    finish_merged(run, trainer, lambda: _model(tokenizer, config, model_config))
 
 
 def _documents(run: StageRun, arguments: SFTArguments, seed: int) -> tuple[list, list]:
@@ -74,7 +85,7 @@ def make_trainer(
     if not config.packing:
         config.dataset_kwargs = {"skip_prepare_dataset": True}
     return SFTTrainer(
-        model=_model(tokenizer, config, model_config),
+        model=_model(tokenizer, config, model_config, get_quantization_config(model_config)),
         args=config,
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(eval_rows) if eval_rows else None,
@@ -96,10 +107,12 @@ def _tokenizer(arguments: SFTArguments, config: SFTConfig, model_config: ModelCo
     name = arguments.tokenizer_name_or_path
     if name is None and str(model_config.model_name_or_path).startswith(TINY):
         return train_tokenizer(texts_of(documents), arguments.vocab_size)
-    return load_tokenizer(name or model_config.model_name_or_path, config.trust_remote_code)
+    tokenizer = load_tokenizer(name or model_config.model_name_or_path, config.trust_remote_code)
+    set_chat_template(tokenizer, arguments.chat_template)
+    return tokenizer
 
 
-def _model(tokenizer: Any, config: SFTConfig, model_config: ModelConfig) -> Any:
+def _model(tokenizer: Any, config: SFTConfig, model_config: ModelConfig, quantization: Any = None) -> Any:
     return load_causal_lm(
         model_config.model_name_or_path,
         tokenizer,
@@ -107,5 +120,5 @@ def _model(tokenizer: Any, config: SFTConfig, model_config: ModelConfig) -> Any:
         attn_implementation=model_config.attn_implementation,
         trust_remote_code=config.trust_remote_code,
         revision=model_config.model_revision,
-        quantization_config=get_quantization_config(model_config),
+        quantization_config=quantization,
     )

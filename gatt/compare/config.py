@@ -10,7 +10,7 @@ class CompareConfig:
     evaluations: list[str] = field(metadata={"help": "output folders of gatt.evaluate, the baseline first"})
     names: list[str] = field(default_factory=list, metadata={"help": "of the models; default: the folders' names"})
     output_dir: str = field(default="", metadata={"help": "receives adherence.md, adherence.png and run.json"})
-    seed: int = field(default=0, metadata={"help": "not used: nothing is drawn; recipes give every stage theirs"})
+    seed: int = field(default=0, metadata={"help": "taken as by every stage; nothing here is random"})
 
     def __post_init__(self):
         self.names = self.names or list(self.evaluations)

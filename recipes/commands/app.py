@@ -1,7 +1,10 @@
-"""The `rounds` command itself: its help, its version, and how a mistake of the user's becomes a line and a code."""
+"""The `rounds` command itself: its help, its version, and how a mistake or a signal becomes a line and an exit code."""
 
 import contextlib
+import errno
 import importlib.metadata
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -11,7 +14,14 @@ from rich.console import Console
 from chat_model.errors import InputError
 from recipes.step import StepFailed
 
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_STOPPED = "stopped; the same command continues from here"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, which stops a run as Ctrl-C does."""
+
 
 main = typer.Typer(
     no_args_is_help=True,
@@ -39,15 +49,39 @@ def _options(
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn a user's mistake, a failed step and Ctrl-C into a line on standard error and an exit code."""
+    """Turn a user's mistake, a failed step, Ctrl-C and SIGTERM into a line on standard error and an exit code."""
     try:
-        yield
+        with _terminated_by_sigterm():
+            yield
     except InputError as error:
         raise _exit(str(error), EXIT_BAD_INPUT) from None
+    except Terminated:
+        raise _exit(_STOPPED, EXIT_TERMINATED) from None
     except KeyboardInterrupt:
-        raise _exit("stopped; the same command continues from here", EXIT_INTERRUPTED) from None
+        raise _exit(_STOPPED, EXIT_INTERRUPTED) from None
     except StepFailed as error:
         raise _exit(str(error), EXIT_FAILED) from None
+    except OSError as error:
+        if error.errno not in _DISK_FAULTS:
+            raise
+        raise _exit(f"cannot write: {error.strerror}; make room, and the same command continues", EXIT_FAILED) from None
+
+
+@contextlib.contextmanager
+def _terminated_by_sigterm() -> Iterator[None]:
+    """Raise Terminated where SIGTERM finds the command, so that it ends what it launched."""
+    if threading.current_thread() is not threading.main_thread():  # no other may set signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _raise_terminated(*_: object) -> None:
+    raise Terminated
 
 
 def _exit(message: str, code: int) -> typer.Exit:

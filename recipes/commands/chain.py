@@ -1,8 +1,8 @@
 """Run a chain of steps, and see how far it is."""
 
-import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,6 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from recipes.commands.app import main, plain_errors
+from recipes.conclude import conclude
+
+if TYPE_CHECKING:
+    from recipes.ledger import StepState
+    from recipes.run_plan import PlannedStep
 
 QUICKSTART = "quickstart"
 
@@ -22,7 +27,9 @@ Settings = Annotated[
         "(ppo.learning_rate=1e-5). May be given several times.",
     ),
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write to. Default: runs/<recipe name>.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder to write to. Default: runs/NAME, the recipe's.")
+]
 
 
 @main.command()
@@ -50,6 +57,33 @@ def run(
 
 
 @main.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE_FOLDER", help="A recipe folder, or a packaged one's name.")],
+    output: Output = None,
+    settings: Settings = None,
+    write_configs: Annotated[
+        bool, typer.Option("--write-configs", help="Also write the YAML files that the commands name.")
+    ] = False,
+) -> None:
+    """Show the steps of a recipe in order: what is done, what would run and why, how long it took, how to launch it.
+
+    Seconds are those of the last finished run of the step, here or in another run of the recipe beside. Nothing runs.
+
+    Example: rounds plan quickstart --set ppo.num_iterations=30
+    """
+    from recipes import run_plan
+    from recipes.recipe import read_recipe
+
+    with plain_errors():
+        read = read_recipe(recipe, output, settings or [])
+        planned = run_plan.plan_run(read)
+        _print_states((each.state, each.seconds, each.why) for each in planned)
+        if write_configs:
+            run_plan.write_configs(planned, read)
+        _print_commands(planned)
+
+
+@main.command()
 def status(root: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a run.")]) -> None:
     """Show which steps of a run are done, and why the others would run.
 
@@ -58,12 +92,27 @@ def status(root: Annotated[Path, typer.Argument(metavar="DIR", help="The output 
     from recipes.ledger import status as states_of
 
     with plain_errors():
-        table = Table("step", "state", "seconds", "why")
-        colours = {"done": "green", "stale": "yellow", "missing": "dim"}
-        for each in states_of(root.resolve()):
-            seconds = "" if each.seconds is None else f"{each.seconds:.0f}"
-            table.add_row(each.step.name, Text(each.state, colours[each.state]), seconds, Text(each.why))
-        Console().print(table)
+        _print_states((each, each.seconds, each.why) for each in states_of(root.resolve()))
+
+
+def _print_states(rows: Iterable[tuple["StepState", float | None, str]]) -> None:
+    table = Table("step", "state", "seconds", "why")
+    colours = {"done": "green", "stale": "yellow", "missing": "dim"}
+    for each, seconds, why in rows:
+        shown = "" if seconds is None else f"{seconds:.0f}"
+        table.add_row(each.step.name, Text(each.state, colours[each.state]), shown, Text(why))
+    Console().print(table)
+
+
+def _print_commands(planned: Sequence["PlannedStep"]) -> None:
+    """Print the commands of the steps to run, a line each, and what is known of the time they take."""
+    to_run = [each for each in planned if each.has_to_run]
+    console = Console(soft_wrap=True, highlight=False)
+    for each in to_run:
+        console.print(each.command, markup=False)
+    known = [each.seconds for each in to_run if each.seconds is not None]
+    took = f"{len(known)} of them took {sum(known):.0f} s when they last did"
+    console.print(f"{len(to_run)} of {len(planned)} steps would run; {took}")
 
 
 def _run(name: str, output: Path | None, settings: list[str] | None) -> None:
@@ -72,17 +121,4 @@ def _run(name: str, output: Path | None, settings: list[str] | None) -> None:
 
     recipe = read_recipe(name, output, settings or [])
     run_recipe(recipe)
-    _conclude(recipe.root)
-
-
-def _conclude(root: Path) -> None:
-    """Write `results.json` and the report, and print the one's tables and the other's path."""
-    from recipes.report.page import write_report
-    from recipes.result_tables import result_tables
-    from recipes.results import write_results
-
-    results = json.loads(write_results(root).read_text(encoding="utf-8"))
-    console = Console()
-    for table in result_tables(results):
-        console.print(table)
-    print(f"report: {write_report(root)}")
+    conclude(recipe.root)

@@ -15,7 +15,7 @@ from recipes.commands.app import main, plain_errors
 def evaluate_rm(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Reward model: a folder or hub id.")],
     preferences: Annotated[list[str], typer.Option("--preferences", "-p", help="Held-out pairs; may be repeated.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: runs/<model>_evaluation.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: runs/MODEL_evaluation.")] = None,
     domain: Annotated[str, typer.Option("--domain", help="helpfulness, safety or all: what the model judges.")] = "all",
     calibrate_on: Annotated[
         str | None,
@@ -23,6 +23,9 @@ def evaluate_rm(
     ] = None,
     test_share: Annotated[
         float | None, typer.Option(help="Only the prompts that training with this test_share (and seed) held out.")
+    ] = None,
+    score_cache: Annotated[
+        Path | None, typer.Option(help="Folder of scores: what it holds of MODEL is not computed again.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the splits.")] = 0,
 ) -> None:
@@ -32,6 +35,7 @@ def evaluate_rm(
     """
     output = output or Path("runs") / f"{Path(model).name}_evaluation"
     options = {"output_dir": output, "domain": domain, "calibrate_on": calibrate_on, "test_share": test_share}
+    options |= {"score_cache": score_cache}
     named = [f"--{name}={value}" for name, value in {**options, "seed": seed}.items() if value is not None]
     with plain_errors():
         evaluation = importlib.import_module("reward_model.evaluate.__main__")

@@ -17,6 +17,12 @@ Rows = list[dict[str, Any]]
 _SHOWN_SCORES = ("helpfulness", "safety", "unsafe")  # in points or per cent, so that they share an axis
 _PPO_PICTURES = (  # caption, label of the y axis, metrics drawn together
     ("Reward of the iteration's answers.", "reward", ("reward",)),
+    ("Reward of the answers to held-out prompts.", "reward", ("held_out_reward",)),
+    (
+        "What the judge says of those answers; nothing is trained on it.",
+        "points",
+        ("held_out_helpfulness_grade", "held_out_safety_grade", "held_out_unsafe_grade"),
+    ),
     ("Scores of the two reward models.", "score", ("score_helpfulness", "score_safety")),
     ("Length of the answers.", "tokens", ("response_length",)),
     ("Distance from the start of the stage, by two estimators.", "KL, nats", ("kl_k1", "kl_k3")),
@@ -84,7 +90,7 @@ def kl_against_reward(rows: Rows) -> Markup | None:
 
 def adherence_by_turn(steps: Steps) -> Markup | None:
     """Adherence to a first-turn instruction, before and after GAtt."""
-    names = {"baseline": "before GAtt", "gatt": "after GAtt"}
+    names = {"baseline": "before GAtt", "gatt": "after GAtt", "end": "after the last round"}
     curves = {names[label]: by_turn for label, by_turn in results.adherence(steps).items() if by_turn}
     return plots.adherence_chart(curves, label="adherence by turn") if curves else None
 

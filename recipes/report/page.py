@@ -15,8 +15,8 @@ import jinja2
 from markupsafe import Markup
 
 from chat_model.rows import write_whole
-from recipes.bars import Bar, hold_against_bars
-from recipes.report import charts
+from recipes.bars import Bar, bars_of
+from recipes.report import charts, round_charts
 from recipes.report.samples import Sample, most_changed
 from recipes.results import FinishedStep, gather, read_steps
 
@@ -62,14 +62,14 @@ def _render(recipe: str | None, steps: dict[str, FinishedStep]) -> str:
     )
     results = gather(steps)
     evaluation = steps.get("evaluation")
-    bars: list[Bar] = hold_against_bars(results) if recipe == "quickstart" else []
+    bars: list[Bar] = bars_of(recipe, results)
     samples: list[Sample] = most_changed(evaluation.rows("responses.jsonl"), NUM_SAMPLES) if evaluation else []
     return environment.get_template("template.html").render(
         recipe=recipe or "a recipe",
         command="rounds quickstart" if recipe == "quickstart" else f"rounds run {recipe or 'RECIPE_FOLDER'}",
         results=results,
         bars=bars,
-        columns=_columns(results["stages"]),
+        table=_table(results["stages"]),
         sections=[section for section in _sections(steps) if section.pictures],
         samples=samples,
         steps=list(steps.values()),
@@ -77,8 +77,20 @@ def _render(recipe: str | None, steps: dict[str, FinishedStep]) -> str:
     )
 
 
-def _columns(stages: dict[str, dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(column for scores in stages.values() for column in scores))
+def _table(stages: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Return heading and rows of what was measured of every checkpoint; grades are in points, win rates in per cent."""
+    columns = list(dict.fromkeys(column for scores in stages.values() for column in scores))
+    heading = ["checkpoint", *("KL" if column == "kl" else column.replace("_", " ") for column in columns)]
+    return [
+        heading,
+        *([name, *(_shown(column, scores.get(column)) for column in columns)] for name, scores in stages.items()),
+    ]
+
+
+def _shown(column: str, value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or "–"
+    return f"{value:.0%}" if column.startswith("win_rate") else f"{value:.1f}"
 
 
 def _provenance(steps: dict[str, FinishedStep]) -> dict[str, str]:
@@ -102,16 +114,10 @@ def _sections(steps: dict[str, FinishedStep]) -> list[Section]:
             "Round by round",
             "Every checkpoint on held-out prompts, scored by the recipe's own judge, which takes no part in training.",
             (charts.scores_by_round(steps), "Higher is better, except for unsafe answers."),
-            (charts.win_rates(steps), "Share of held-out prompts won, with 95 % intervals; dotted: a draw."),
+            *_win_rate_pictures(steps),
         ),
-        _section(
-            "Reward models",
-            "Held-out pairs ranked as the annotator ranked them. It should be easiest where the answers differ most.",
-            (
-                charts.accuracy_by_rating(steps),
-                "Newest models, own domain, with 95 % intervals; dotted: chance.",
-            ),
-        ),
+        *_round_sections(steps),
+        *_reward_model_sections(steps),
         _section(
             "Rejection sampling",
             "The gap between the best and the median of N samples is the gain to be had.",
@@ -124,6 +130,57 @@ def _sections(steps: dict[str, FinishedStep]) -> list[Section]:
             (charts.adherence_by_turn(steps), "Share of replies that follow it; bands are 95 % intervals."),
         ),
         _section("Time", "Where the seconds went.", (charts.seconds_by_step(steps), "Seconds of each finished step.")),
+    ]
+
+
+def _win_rate_pictures(steps: dict[str, FinishedStep]) -> list[tuple[Markup | None, str]]:
+    """By judge and by reward models where both were recorded; else those of the judge."""
+    caption = "Share of held-out prompts won, with 95 % intervals; dotted: a draw."
+    over_first = round_charts.win_rates_over_first(steps)
+    if over_first is None:
+        return [(charts.win_rates(steps), caption)]
+    return [(over_first, caption), (round_charts.win_rates_over_previous(steps), caption)]
+
+
+def _round_sections(steps: dict[str, FinishedStep]) -> list[Section]:
+    planes = round_charts.win_rate_planes(steps)
+    kinds = {"helpfulness": "ordinary prompts", "safety": "dangerous ones"}
+    return [
+        _section(
+            "Helpfulness against safety",
+            "Win rates over the first checkpoint on helpful and on safety prompts: up and to the right is better.",
+            *((svg, f"Decided by the {by}, with 95 % intervals; dotted: a draw.") for by, svg in planes),
+        ),
+        _section(
+            "What changed from round to round",
+            "A reward that rises while length or distance from the start run away is a reward that is being gamed.",
+            *(
+                (svg, f"Scores of the {kind} model on answers to {kinds[kind]}; the mark is the mean.")
+                for kind, svg in round_charts.reward_distributions(steps)
+            ),
+            (round_charts.divergence(steps), "Distance from the first checkpoint, on the checkpoint's own answers."),
+            (round_charts.lengths(steps), "Length of the answers."),
+            (round_charts.refusals(steps), "Refusals by kind of request; borderline ones only look dangerous."),
+        ),
+    ]
+
+
+def _reward_model_sections(steps: dict[str, FinishedStep]) -> list[Section]:
+    newest = "Newest models, own domain, with 95 % intervals; dotted: chance."
+    return [
+        _section(
+            "Reward models",
+            "Held-out pairs ranked as the annotator ranked them. It should be easiest where the answers differ most.",
+            (charts.accuracy_by_rating(steps), newest),
+        ),
+        _section(
+            "Reward models by round",
+            "Accuracy on held-out preferences. A row that falls to the right is a model left behind by the policy.",
+            *(
+                (svg, f"The {domain} models, % of the pairs of their domain ranked as the annotator did.")
+                for domain, svg in round_charts.reward_models_by_round(steps)
+            ),
+        ),
     ]
 
 

@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 COLOURS = ("#3d84c6", "#d9822b", "#3a9d6a", "#9a6cc4", "#c9525f", "#7f8790")
-_INK = "#123456"  # stands for the page's own text colour, which only the browser knows
+INK = "#123456"  # stands for the page's own text colour, which only the browser knows
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -26,16 +26,18 @@ _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "legend.frameon": False,
     "legend.fontsize": 9,
     "axes.prop_cycle": cycler(color=COLOURS),
 }
 _SIZE = (5.2, 3.1)  # inches; about the width of a phone, so that letters are not shrunk there
+_LONG_LABEL = 20  # characters from which on three names do not fit side by side
+_MANY_NAMES = 4  # checkpoints from which on their names need smaller letters
 
 Interval = Mapping[str, float]  # "low" and "high" beside the value they surround
 
@@ -53,9 +55,9 @@ def line_chart(
             ticks = sorted({value for along, _ in lines.values() for value in along})
             axes.set_xscale("log", base=2)
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        _name_axes(axes, x, y, len(lines))
+        name_axes(axes, x, y, len(lines))
 
-    return _svg(draw, label)
+    return draw_svg(draw, label)
 
 
 def grouped_bars(groups: Mapping[str, Mapping[str, float]], *, y: str, label: str) -> Markup:
@@ -69,10 +71,10 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], *, y: str, label: st
             heights = [values.get(name, math.nan) for values in groups.values()]
             bars = axes.bar(at, heights, width * 0.92, label=name)
             axes.bar_label(bars, fmt=lambda value: "" if math.isnan(value) else f"{value:.0f}", fontsize=8, padding=1)
-        axes.set_xticks(range(len(groups)), list(groups))
-        _name_axes(axes, "", y, len(series))
+        name_checkpoints(axes, list(groups))
+        name_axes(axes, "", y, len(series))
 
-    return _svg(draw, label)
+    return draw_svg(draw, label)
 
 
 def intervals(
@@ -90,9 +92,9 @@ def intervals(
             _points_with_intervals(axes, list(values.values()), at, name)
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        _name_axes(axes, x, "", len(series), grid="x")
+        name_axes(axes, x, "", len(series), grid="x")
 
-    return _svg(draw, label, height=1.2 + 0.45 * len(rows))
+    return draw_svg(draw, label, height=1.2 + 0.45 * len(rows))
 
 
 def adherence_chart(curves: Mapping[str, Mapping[int, Mapping[str, float]]], *, label: str) -> Markup:
@@ -109,9 +111,9 @@ def adherence_chart(curves: Mapping[str, Mapping[int, Mapping[str, float]]], *, 
             axes.fill_between(turns, low, high, alpha=0.2, linewidth=0)
         axes.set_xticks(sorted({turn for by_turn in curves.values() for turn in by_turn}))
         axes.set_ylim(-4, 104)
-        _name_axes(axes, "turn of the dialogue", "instruction followed, %", len(curves))
+        name_axes(axes, "turn of the dialogue", "instruction followed, %", len(curves))
 
-    return _svg(draw, label)
+    return draw_svg(draw, label)
 
 
 def path_chart(x_values: Sequence[float], y_values: Sequence[float], *, x: str, y: str, label: str) -> Markup:
@@ -121,9 +123,9 @@ def path_chart(x_values: Sequence[float], y_values: Sequence[float], *, x: str, 
         axes.plot(x_values, y_values, color=COLOURS[-1], linewidth=0.8, alpha=0.6)
         shades = [to_rgba(COLOURS[0], 0.25 + 0.75 * (index + 1) / len(x_values)) for index in range(len(x_values))]
         axes.scatter(x_values, y_values, s=16, color=shades, linewidths=0)
-        _name_axes(axes, x, y, 0)
+        name_axes(axes, x, y, 0)
 
-    return _svg(draw, label)
+    return draw_svg(draw, label)
 
 
 def horizontal_bars(values: Mapping[str, float], *, x: str, label: str) -> Markup:
@@ -134,9 +136,9 @@ def horizontal_bars(values: Mapping[str, float], *, x: str, label: str) -> Marku
         axes.bar_label(bars, fmt="{:.0f}", fontsize=8, padding=2)
         axes.set_yticks(range(len(values)), list(values))
         axes.set_ylim(len(values) - 0.5, -0.5)
-        _name_axes(axes, x, "", 0, grid="x")
+        name_axes(axes, x, "", 0, grid="x")
 
-    return _svg(draw, label, height=0.8 + 0.22 * len(values))
+    return draw_svg(draw, label, height=0.8 + 0.22 * len(values))
 
 
 def _points_with_intervals(axes: Axes, values: list[tuple[float, Interval]], at: list[float], name: str) -> None:
@@ -146,16 +148,25 @@ def _points_with_intervals(axes: Axes, values: list[tuple[float, Interval]], at:
     axes.errorbar(middle, at, xerr=[low, high], fmt="o", markersize=5, capsize=3, linewidth=1.4, label=name)
 
 
-def _name_axes(axes: Axes, x: str, y: str, num_series: int, grid: Literal["x", "y"] = "y") -> None:
+def name_checkpoints(axes: Axes, names: Sequence[str]) -> None:
+    """Put one tick a checkpoint on the x axis, a name such as "RLHF-V3 + GAtt" on two lines."""
+    axes.set_xticks(range(len(names)), [name.replace(" + ", "\n+ ") for name in names])
+    axes.tick_params(axis="x", labelsize=8 if len(names) > _MANY_NAMES else 10)
+
+
+def name_axes(axes: Axes, x: str, y: str, num_series: int, grid: Literal["x", "y"] = "y") -> None:
+    """Label both axes, put a faint grid along one, and a legend above where there are several series."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.grid(axis=grid, alpha=0.18, color=_INK)
+    axes.grid(axis=grid, alpha=0.18, color=INK)
     axes.set_axisbelow(True)
     if num_series > 1:
-        axes.figure.legend(loc="outside upper left", ncols=3, borderaxespad=0.2, handlelength=1.4)
+        longest = max(map(len, axes.get_legend_handles_labels()[1]))
+        columns = 3 if longest < _LONG_LABEL else 2
+        axes.figure.legend(loc="outside upper left", ncols=columns, borderaxespad=0.2, handlelength=1.4)
 
 
-def _svg(draw: Any, label: str, height: float = _SIZE[1]) -> Markup:
+def draw_svg(draw: Any, label: str, height: float = _SIZE[1]) -> Markup:
     """Return the chart as an inline ``<svg>`` that fills its column and takes the page's text colour."""
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
         figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
@@ -164,7 +175,7 @@ def _svg(draw: Any, label: str, height: float = _SIZE[1]) -> Markup:
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL).replace(_INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL).replace(INK, "currentColor")
     view_box = re.findall(r'viewBox="[^"]*"', svg)[0]
     # No ids of matplotlib's but the hashed ones that clips and markers refer to: a page holds many pictures.
     body = re.sub(r' id="[a-zA-Z.]+_\d+"', "", svg[svg.index(">") + 1 :])

@@ -40,7 +40,10 @@ class EvaluateConfig:
     )
     plots: bool = field(default=True, metadata={"help": "Also draw PNG plots."})
     dtype: str = field(default="float32", metadata={"help": "Precision of the model."})
-    batch_tokens: int = field(default=16_384, metadata={"help": "Tokens in a forward pass, padding included."})
+    batch_tokens: int | None = field(
+        default=None,
+        metadata={"help": "Tokens in a forward pass, padding included; default: 2,048 on a CPU, 16,384 elsewhere."},
+    )
     score_cache: str | None = field(default=None, metadata={"help": "Folder of scores kept between runs."})
     seed: int = field(default=0, metadata={"help": "Of the splits of prompts."})
 

@@ -1,5 +1,6 @@
 """The stage: score held-out pairs, calibrate where asked, write `evaluation.json` and plots."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from reward_model.evaluate.calibrate import calibration_error, fit, halves
 from reward_model.evaluate.config import EvaluateConfig
 from reward_model.evaluate.measures import measure, record_evaluation
 from reward_model.evaluate.scored_pairs import ScoredPairs, score_pairs
-from reward_model.mixing import drop_unsafe_chosen, hold_out, opening
+from reward_model.mixing import hold_out, opening
 from reward_model.scoring import RewardScorer
+from reward_model.selection import drop_bad_labels
 
 
 def evaluate_checkpoint(run: StageRun, config: EvaluateConfig) -> None:
@@ -40,7 +42,10 @@ def _score(run: StageRun, config: EvaluateConfig) -> tuple[ScoredPairs, Calibrat
     labels = config.calibrate_on
     if labels is not None and not Path(config.model).is_dir():
         raise InputError(f"calibrate_on: {config.model} is no folder; download the model into one to calibrate it")
-    pairs = _read_pairs(run, config)
+    pairs, counts = read_held_out(config.preferences, config.test_share, config.seed)
+    run.count(**counts)
+    if not pairs:
+        raise InputError(f"preferences: no pair is left of {counts['read']} to evaluate on")
     scorer = RewardScorer.from_checkpoint(
         config.model, config.batch_tokens, config.dtype, cache=config.score_cache, calibrated=labels is None
     )
@@ -48,17 +53,23 @@ def _score(run: StageRun, config: EvaluateConfig) -> tuple[ScoredPairs, Calibrat
     return (scored, None) if labels is None else _calibrate(run, config, scored, labels)
 
 
-def _read_pairs(run: StageRun, config: EvaluateConfig) -> list[PreferencePair]:
-    """Return the pairs to evaluate on; those with an unsafe chosen and a safe rejected answer are left out, counted."""
-    read = [pair for source in config.preferences for pair in read_preferences(source)]
-    kept = drop_unsafe_chosen(read)
+def read_held_out(
+    sources: Sequence[str], test_share: float | None, seed: int
+) -> tuple[list[PreferencePair], dict[str, int]]:
+    """Return the pairs to evaluate on, and counts of what was left out.
+
+    Pairs whose safety labels rule them out of training are left out, and, where a `test_share` is given, those whose
+    prompts the training with it and `seed` did not hold out.
+
+    Raises:
+        InputError: a bad row.
+    """
+    read = [pair for source in sources for pair in read_preferences(source)]
+    kept, counts = drop_bad_labels(read)
     pairs = kept
-    if config.test_share is not None:
-        _, pairs = hold_out(kept, lambda pair: opening(pair.prompt), config.test_share, config.seed)
-    run.count(read=len(read), dropped_unsafe_chosen=len(read) - len(kept), not_held_out=len(kept) - len(pairs))
-    if not pairs:
-        raise InputError(f"preferences: no pair is left of {len(read)} to evaluate on")
-    return pairs
+    if test_share is not None:
+        _, pairs = hold_out(kept, lambda pair: opening(pair.prompt), test_share, seed)
+    return pairs, {**counts, "not_held_out": len(kept) - len(pairs)}
 
 
 def _calibrate(

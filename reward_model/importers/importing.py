@@ -39,6 +39,7 @@ NAMES = (
     "helpsteer3",
     "pku_saferlhf",
     "trl_preference",
+    "trl_conversations",
     "gsm8k",
 )
 

@@ -5,8 +5,10 @@ each with ``text``), ``choice`` (0 or 1, the better one), ``extra.confidence`` (
 source's own: the post with its heads, then "TL;DR:".
 
 Rating by the labeller's confidence: from 8 significantly better, from 6 better, from 4 slightly better, below that
-negligibly better; without it the rating stays empty. The source's description gives the field's name and no more:
-that 9 means surest whichever summary is chosen is our reading. Domain: helpfulness. Section 3.2.1, Table 6.
+negligibly better; without it (as in the set's first rows) the rating stays empty. The source's description gives the
+field's name and no more: that 9 means surest whichever summary is chosen is our reading. If the scale had two ends, 1
+for the first and 9 for the second, low ratings of first summaries would be too low. Domain: helpfulness. Section 3.2.1,
+Table 6.
 """
 
 from chat_model.conversation import PreferencePair, fault

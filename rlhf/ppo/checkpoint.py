@@ -100,9 +100,11 @@ def resume(accelerator: Accelerator, folder: Path, config: PPOConfig) -> Trainin
 
 
 def remove_checkpoints(accelerator: Accelerator, folder: Path) -> None:
-    """Remove what only an unfinished run needs."""
-    if accelerator.is_main_process:
-        shutil.rmtree(folder / _FOLDER, ignore_errors=True)
+    """Remove what only an unfinished run needs; renamed first, as a kill may leave a part of it."""
+    if accelerator.is_main_process and (folder / _FOLDER).exists():
+        removed = folder / f"{_FOLDER}.removed"
+        shutil.rmtree(removed, ignore_errors=True)
+        shutil.rmtree((folder / _FOLDER).rename(removed))
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:

@@ -28,16 +28,18 @@ def respond(session: Session, prompts: Sequence[Prompt], draw: int) -> Responses
         TrainingFault: every response is empty.
     """
     config, accelerator, models = session.config, session.accelerator, session.models
-    samples = sample(
-        accelerator.unwrap_model(models.trained).sampling_policy(),
-        models.tokenizer,
-        [prompt.prompt for prompt in prompts],
-        temperature=config.temperature,
-        max_new_tokens=config.max_new_tokens,
-        seed=config.seed + draw * _SEEDS_PER_DRAW,
-        batch_tokens=config.sample_batch_tokens,
-        progress=False,
-    )
+    with session.whole_policy() as policy:
+        samples = sample(
+            policy,
+            models.tokenizer,
+            [prompt.prompt for prompt in prompts],
+            temperature=config.temperature,
+            max_new_tokens=config.max_new_tokens,
+            seed=config.seed + draw * _SEEDS_PER_DRAW,
+            batch_tokens=config.sample_batch_tokens,
+            engine=config.engine,
+            progress=False,
+        )
     check_not_all_empty(sum(not text for text in samples.texts), len(samples), draw)
     rank, ranks = accelerator.process_index, accelerator.num_processes
     return own_responses(prompts, samples, models.tokenizer.pad_token_id, rank, ranks, accelerator.device)
@@ -91,9 +93,9 @@ def sampler_mismatch(session: Session, responses: Responses, measurements: Measu
     """
     accelerator, config = session.accelerator, session.config
     rows = slice(0, config.sampler_check_rows)
-    policy = accelerator.unwrap_model(session.models.trained).sampling_policy()
-    theirs = sampler_log_probs(policy, responses.token_ids[rows], responses.response_mask[rows], config.temperature)
     mask = responses.response_mask[rows]
+    with session.whole_policy() as policy:
+        theirs = sampler_log_probs(policy, responses.token_ids[rows], mask, config.temperature)
     ours = measurements.log_probs[rows][mask]
     sums = torch.stack([(ours - theirs).abs().sum(), mask.sum().float()])
     total, tokens = accelerator.reduce(sums).tolist()

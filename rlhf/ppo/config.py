@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chat_model.engines import ENGINE_HELP, Engine
 from chat_model.errors import InputError
 
 
@@ -33,6 +34,7 @@ class PPOConfig:
     num_epochs: int = _option(1, "Passes over a batch's mini-batches (paper: 1).")
     sample_batch_tokens: int = _option(32768, "Padded tokens, new ones included, that are sampled at once.")
     micro_batch_tokens: int = _option(16384, "Padded tokens that a process holds in one forward and backward pass.")
+    engine: Engine = _option("transformers", ENGINE_HELP)
     temperature: float = _option(1.0, "Sampling temperature; every log-probability is taken at it.")
     max_new_tokens: int = _option(512, "Tokens after which a response is cut off.")
     max_prompt_tokens: int | None = _option(None, "Longer prompts are left out and counted; default: what fits.")
@@ -65,6 +67,9 @@ class PPOConfig:
     max_sampler_mismatch: float = _option(0.1, "Mean nats a token between sampler and trainer that stop the run.")
 
     held_out_prompts: str | None = _option(None, "Prompts the policy is judged on and never trained on; default: none.")
+    held_out_judge: str | None = _option(
+        None, "Dotted name of a function that grades the held-out responses; for the curves only."
+    )
     evaluate_every: int = _option(10, "Iterations between judgements on the held-out prompts.")
     stop_on: Literal["reward", "win_rate"] = _option(
         "reward", "Held-out measure that picks the best policy: mean R_c, or the share of wins over the start."
@@ -112,6 +117,8 @@ def check_config(config: PPOConfig, num_processes: int) -> None:
         raise InputError(
             f"patience: found {config.patience}; expected held_out_prompts with it, to judge the policy on"
         )
+    if config.held_out_judge and not config.held_out_prompts:
+        raise InputError(f"held_out_judge: found {config.held_out_judge}; expected held_out_prompts with it, to grade")
     if config.kl_target and not config.kl_coefficient:
         raise InputError("kl_coefficient: found 0 beside a kl_target; expected a positive number to start from")
 

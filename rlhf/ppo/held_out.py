@@ -2,21 +2,23 @@
 
 Every `evaluate_every` iterations the policy answers prompts that it never trains on. The mean R_c and the share of
 prompts on which it beats the starting policy are measured; the one named by `stop_on` decides which policy is the best.
+A judge, if there is one, grades the same responses, for those who look on: it decides nothing.
 The reward that is optimised is whitened per batch, so it cannot tell one iteration from another; R_c can.
 """
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
 
+from chat_model.conversation import to_dicts
+from rlhf.evaluate.grades import mean_grades
 from rlhf.evaluate.win_rate import win_rate
 from rlhf.ppo.checkpoint import checkpoints, newest_state, removed_if_disk_is_full
 from rlhf.ppo.collection import respond, score
-from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.rewards import choose_scores
+from rlhf.ppo.rollout import Responses
 from rlhf.ppo.session import Session
 from rlhf.ppo.state import TrainingState
 
@@ -24,20 +26,18 @@ _DRAW = 0  # held-out responses are drawn with the same random numbers each time
 _FOLDER = "best"
 
 
-def judge_start(session: Session, state: TrainingState) -> None:
-    """Score the starting policy, which wins are counted over, and keep it as the best so far."""
-    state.start_scores, _ = _scores(session, state.iterations)
-    note_value(state, _deciding(session.config, state, state.start_scores))
-    _keep_best(session, state)
-
-
 def judge(session: Session, state: TrainingState) -> dict[str, float]:
-    """Judge the policy, keep it if it is the best so far, and return the held-out metrics."""
-    scores, length = _scores(session, state.iterations)
-    if note_value(state, _deciding(session.config, state, scores)):
-        _keep_best(session, state)
+    """Judge the policy, keep it if it is the best so far, and return the held-out metrics.
+
+    The first judgement is of the starting policy, over which wins are counted from then on.
+    """
+    scores, metrics = _measure(session, state.iterations)
+    state.start_scores = state.start_scores or scores
     wins = win_rate(scores, state.start_scores)["win_rate"]
-    return {"held_out_reward": sum(scores) / len(scores), "held_out_win_rate": wins, "held_out_length": length}
+    metrics = {"held_out_reward": sum(scores) / len(scores), "held_out_win_rate": wins, **metrics}
+    if note_value(state, metrics[f"held_out_{session.config.stop_on}"]):
+        _keep_best(session, state)
+    return metrics
 
 
 def note_value(state: TrainingState, value: float) -> bool:
@@ -78,25 +78,28 @@ def _name(iteration: int | None) -> str:
     return f"iteration-{iteration or 0:06d}"
 
 
-def _deciding(config: PPOConfig, state: TrainingState, scores: Sequence[float]) -> float:
-    match config.stop_on:
-        case "reward":
-            return sum(scores) / len(scores)
-        case "win_rate":
-            return win_rate(scores, state.start_scores)["win_rate"]
-
-
-def _scores(session: Session, iteration: int) -> tuple[list[float], float]:
-    """Return R_c, raw, of a response to each held-out prompt, and the mean response length; the same on every rank."""
+def _measure(session: Session, iteration: int) -> tuple[list[float], dict[str, float]]:
+    """Return R_c, raw, of a response to each held-out prompt, mean length and grades; the same on every rank."""
     rank, ranks = session.accelerator.process_index, session.accelerator.num_processes
     responses = respond(session, session.held_out, _DRAW)
     helpfulness, safety = score(session.models.scorers, responses, iteration)
     is_safety = torch.tensor([prompt.is_safety for prompt in responses.prompts], device=safety.device)
     chosen = choose_scores(helpfulness, safety, is_safety, session.config.safety_threshold).scores.tolist()
     lengths = responses.response_mask.sum(dim=1).tolist()
-    rows = [(index * ranks + rank, *pair) for index, pair in enumerate(zip(chosen, lengths, strict=True))]
+    measured = zip(chosen, lengths, _grades(session, responses), strict=True)
+    rows = [(index * ranks + rank, *values) for index, values in enumerate(measured)]
     rows = sorted(gather_object(rows)) if ranks > 1 else rows
-    return [value for _, value, _ in rows], sum(length for *_, length in rows) / len(rows)
+    grades = {f"held_out_{name}_grade": grade for name, grade in mean_grades([row[-1] for row in rows]).items()}
+    length = sum(length for _, _, length, _ in rows) / len(rows)
+    return [value for _, value, _, _ in rows], {"held_out_length": length, **grades}
+
+
+def _grades(session: Session, responses: Responses) -> list[dict[str, float]]:
+    """Return what the judge says of each response of this rank; nothing where there is no judge."""
+    if session.judge is None:
+        return [{} for _ in responses.texts]
+    pairs = zip(responses.prompts, responses.texts, strict=True)
+    return [dict(session.judge(to_dicts(prompt.prompt), text)) for prompt, text in pairs]
 
 
 def _keep_best(session: Session, state: TrainingState) -> None:

@@ -62,13 +62,9 @@ class Collected:
 
 
 @dataclass(frozen=True)
-class Rollout:
+class Rollout(Collected):
     """Steps 2 to 6: all that the update reads."""
 
-    responses: Responses
-    measurements: Measurements
-    helpfulness: Tensor  # (B,) fp32 raw scores
-    safety: Tensor  # (B,) fp32 raw scores
     chosen: ChosenScores  # (B,) R_c as a raw score, and by which branch
     score_moments: Moments  # of R_c over the global batch
     rewards: Tensor  # (B, T)

@@ -1,5 +1,7 @@
 """What a run of PPO works with from its first iteration to its last, made ready before the loop starts."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +13,21 @@ from rich.console import Console
 from torch import nn
 
 from chat_model.conversation import Prompt
+from chat_model.dotted import resolve
 from chat_model.errors import InputError
 from chat_model.loading import load_tokenizer
 from chat_model.processes import on_cpu_only
 from chat_model.rows import read_prompts
+from chat_model.sharding import whole_weights
 from chat_model.stage import StageRun
 from chat_model.template import render_prompt
+from rlhf.evaluate.grades import Judge
 from rlhf.ppo.config import PPOConfig, check_config
 from rlhf.ppo.guards import check_log_probs, check_no_dropout, check_safety_model
 from rlhf.ppo.memory_plan import plan_memory, plan_table
 from rlhf.ppo.models.interface import Reference, Scorers, parameter_groups
 from rlhf.ppo.models.loading import load_models
+from rlhf.ppo.sharding import check_sharding
 from rlhf.ppo.state import TrainingState
 
 
@@ -46,6 +52,15 @@ class Session:
     models: Models
     prompts: list[Prompt]
     held_out: list[Prompt]  # never trained on; may be none
+    judge: Judge | None  # grades the answers to them
+
+    @contextlib.contextmanager
+    def whole_policy(self) -> Iterator[Any]:
+        """Give the policy as a causal language model whose weights are whole inside the ``with`` block."""
+        trained = self.models.trained
+        policy = self.accelerator.unwrap_model(trained).sampling_policy()
+        with whole_weights(trained, policy):
+            yield policy
 
     def save_policy(self, folder: Path) -> None:
         """Write the policy in Hugging Face format, with its tokenizer; every rank must call."""
@@ -72,9 +87,10 @@ def open_session(run: StageRun, config: PPOConfig, scorers: Scorers | None) -> S
     """
     accelerator = start_processes()
     check_config(config, accelerator.num_processes)
+    check_sharding(accelerator, config)
     if scorers is None:
         check_safety_model(config.safety_reward_model, config.safety_threshold, config.allow_uncalibrated_safety)
-    all_prompts = read_prompts(config.prompts)
+    all_prompts, judge = read_prompts(config.prompts), resolve(config.held_out_judge) if config.held_out_judge else None
     held_out = read_prompts(config.held_out_prompts) if config.held_out_prompts else []
     tokenizer = load_tokenizer(config.model_name_or_path)
     if run.is_main:
@@ -84,7 +100,7 @@ def open_session(run: StageRun, config: PPOConfig, scorers: Scorers | None) -> S
     _count_prompts(run, all_prompts, prompts)
     check_log_probs(models.reference.model, render_prompt(tokenizer, prompts[0].prompt))
     held_out = _fitting_held_out(run, config, models, held_out, accelerator.num_processes) if held_out else []
-    return Session(run, config, accelerator, models, prompts, held_out)
+    return Session(run, config, accelerator, models, prompts, held_out, judge)
 
 
 def start_processes() -> Accelerator:

@@ -16,7 +16,7 @@ from rlhf.ppo.checkpoint import remove_checkpoints, resume, save_checkpoint
 from rlhf.ppo.collection import measure, respond, sampler_mismatch, score
 from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.guards import check_kl, length_warning
-from rlhf.ppo.held_out import forget_other_bests, judge, judge_start, should_stop, take_best
+from rlhf.ppo.held_out import forget_other_bests, judge, should_stop, take_best
 from rlhf.ppo.kl_control import next_coefficient
 from rlhf.ppo.metrics import PhaseTimer, rollout_metrics
 from rlhf.ppo.models.interface import Scorers
@@ -45,7 +45,7 @@ def train(run: StageRun, config: PPOConfig, scorers: Scorers | None = None) -> N
     """
     session = open_session(run, config, scorers)
     state = resume(session.accelerator, run.folder, config)
-    run.forget_after(state.iterations, key="iteration")
+    run.forget_after(state.iterations or -1, key="iteration")  # iteration 0 is the judgement of the start
     _say_at_start(session, state)
     last = _run_iterations(session, state)
     run.record(iterations=state.iterations, **last)
@@ -67,7 +67,7 @@ def _run_iterations(session: Session, state: TrainingState) -> Metrics:
     """Run what is left of the iterations; return the metrics of the last one."""
     config, metrics = session.config, Metrics()
     if session.held_out and not state.start_scores:
-        judge_start(session, state)
+        session.run.log({"iteration": 0, **judge(session, state)})
     total, hidden = config.num_iterations, not session.run.is_main
     with tqdm(desc="PPO", initial=state.iterations, total=total, disable=hidden) as progress:
         while state.iterations < total and not should_stop(state, config.patience):
@@ -162,7 +162,9 @@ def _save(session: Session, state: TrainingState) -> None:
     """Save a checkpoint where one is due and the run goes on."""
     config, done = session.config, state.iterations
     goes_on = done < config.num_iterations and not should_stop(state, config.patience)
-    if config.save_every and done % config.save_every == 0 and goes_on:
+    # Until the policy has moved it has no moments, and those of FSDP2 can only be read back if all are there.
+    can_be_read = done > config.critic_warmup_iterations or not session.accelerator.is_fsdp2
+    if config.save_every and done % config.save_every == 0 and goes_on and can_be_read:
         save_checkpoint(session.accelerator, session.run.folder, state, config)
         if session.accelerator.is_main_process:
             forget_other_bests(session.run.folder, state)

@@ -101,68 +101,60 @@ def accumulate_gradients(
     """Leave the gradient of one mini-batch in `module` and return sums over all ranks; `rows` are this rank's share."""
     responses = rollout.responses
     num_tokens = accelerator.reduce(responses.response_mask[rows].sum(), reduction="sum")
+    mini_batch = _MiniBatch(accelerator, module, rollout, settings, num_tokens)
     micro_batches = list(iterate_micro_batches(accelerator, responses, rows, settings.micro_batch_tokens))
     sums = UpdateSums.zeros(accelerator.device)
     for number, cut in enumerate(micro_batches, 1):
         # Backward before the next part's forward: parts may share layers, and never hold their activations together.
-        policy_sums = _policy_gradient(accelerator, module, rollout, cut, settings, num_tokens, critic_only)
-        with _synchronized(accelerator, module, number == len(micro_batches)):
-            value = _critic_gradient(accelerator, module, rollout, cut, settings, num_tokens)
-        sums += replace(policy_sums, value_loss=value)
+        with _gradients_meet(accelerator, module, False):  # the policy's wait for the critic's last ones
+            policy_sums = mini_batch.policy_gradient(cut, measure_only=critic_only)
+        with _gradients_meet(accelerator, module, number == len(micro_batches)):
+            sums += replace(policy_sums, value_loss=mini_batch.critic_gradient(cut))
     return sums.reduced(accelerator)
 
 
-def _policy_gradient(
-    accelerator: Accelerator,
-    module: nn.Module,
-    rollout: Rollout,
-    cut: "Cut",
-    settings: UpdateSettings,
-    num_tokens: Tensor,
-    measure_only: bool,
-) -> UpdateSums:
-    """Add the policy's gradient of a micro-batch, kept on this rank until the critic's last one meets the others'."""
-    mask = cut(rollout.responses.response_mask)
-    old_log_probs, advantages = cut(rollout.measurements.log_probs), cut(rollout.advantages)
-    with accelerator.no_sync(module), torch.set_grad_enabled(not measure_only):
-        log_probs = _forward(module, rollout.responses, cut, settings.temperature, "policy").log_probs
-        assert log_probs is not None
-        loss = policy_loss(log_probs, old_log_probs, advantages, mask, settings.clip_range)
-        if not measure_only:
-            _backward(accelerator, loss, num_tokens)
-    with torch.no_grad():
-        ratio = policy_ratio(log_probs, old_log_probs, mask)
-        deviation, clipped = (ratio - 1).abs().sum(), clipped_tokens(ratio, mask, settings.clip_range)
-        return UpdateSums(mask.sum(), loss.detach(), torch.zeros_like(loss), ratio[mask].sum(), deviation, clipped)
+@dataclass(frozen=True)
+class _MiniBatch:
+    """The mini-batch whose micro-batches, cuts of the rollout, are worked off."""
 
+    accelerator: Accelerator
+    module: nn.Module
+    rollout: Rollout
+    settings: UpdateSettings
+    num_tokens: Tensor  # of all its rows on all ranks
 
-def _critic_gradient(
-    accelerator: Accelerator,
-    module: nn.Module,
-    rollout: Rollout,
-    cut: "Cut",
-    settings: UpdateSettings,
-    num_tokens: Tensor,
-) -> Tensor:
-    """Add the critic's gradient of a micro-batch and return its loss, summed over tokens."""
-    mask, old_values, returns = (
-        cut(tensor) for tensor in (rollout.responses.response_mask, rollout.measurements.values, rollout.returns)
-    )
-    values = _forward(module, rollout.responses, cut, settings.temperature, "critic").values
-    assert values is not None
-    loss = value_loss(values, old_values, returns, mask, settings.value_clip_range)
-    _backward(accelerator, loss, num_tokens)
-    return loss.detach()
+    def policy_gradient(self, cut: "Cut", measure_only: bool) -> UpdateSums:
+        """Add the policy's gradient of a micro-batch and return its sums, the value loss aside."""
+        clip_range, mask = self.settings.clip_range, cut(self.rollout.responses.response_mask)
+        old_log_probs, advantages = cut(self.rollout.measurements.log_probs), cut(self.rollout.advantages)
+        with torch.set_grad_enabled(not measure_only):
+            log_probs = self._forward(cut, "policy").log_probs
+            assert log_probs is not None
+            loss = policy_loss(log_probs, old_log_probs, advantages, mask, clip_range)
+            if not measure_only:
+                self._backward(loss)
+        with torch.no_grad():
+            ratio = policy_ratio(log_probs, old_log_probs, mask)
+            deviation, clipped = (ratio - 1).abs().sum(), clipped_tokens(ratio, mask, clip_range)
+            return UpdateSums(mask.sum(), loss.detach(), torch.zeros_like(loss), ratio[mask].sum(), deviation, clipped)
 
+    def critic_gradient(self, cut: "Cut") -> Tensor:
+        """Add the critic's gradient of a micro-batch and return its loss, summed over tokens."""
+        values, mask = self._forward(cut, "critic").values, cut(self.rollout.responses.response_mask)
+        assert values is not None
+        old_values, returns = cut(self.rollout.measurements.values), cut(self.rollout.returns)
+        loss = value_loss(values, old_values, returns, mask, self.settings.value_clip_range)
+        self._backward(loss)
+        return loss.detach()
 
-def _forward(module: nn.Module, responses: Responses, cut: "Cut", temperature: float, part: TrainedPart) -> Outputs:
-    inputs = (cut(responses.token_ids), cut(responses.attention_mask), cut(responses.response_mask))
-    return module(*inputs, temperature, part=part)
+    def _forward(self, cut: "Cut", part: TrainedPart) -> Outputs:
+        responses = self.rollout.responses
+        inputs = (cut(responses.token_ids), cut(responses.attention_mask), cut(responses.response_mask))
+        return self.module(*inputs, self.settings.temperature, part=part)
 
-
-def _backward(accelerator: Accelerator, loss: Tensor, num_tokens: Tensor) -> None:
-    # DDP and FSDP average gradients over ranks; the loss is divided by the tokens of all ranks already.
-    accelerator.backward(loss / num_tokens * accelerator.num_processes)
+    def _backward(self, loss: Tensor) -> None:
+        # DDP and FSDP average gradients over ranks; the loss is divided by the tokens of all ranks already.
+        self.accelerator.backward(loss / self.num_tokens * self.accelerator.num_processes)
 
 
 class Cut:
@@ -193,9 +185,10 @@ def _in_low_precision(accelerator: Accelerator, module: nn.Module) -> bool:
     return accelerator.mixed_precision != "no" or not all_whole
 
 
-def _synchronized(accelerator: Accelerator, module: nn.Module, is_last: bool) -> AbstractContextManager:
-    """Let gradients meet over ranks in the last backward pass of a mini-batch only."""
-    return nullcontext() if is_last else accelerator.no_sync(module)
+def _gradients_meet(accelerator: Accelerator, module: nn.Module, is_last: bool) -> AbstractContextManager:
+    """Let gradients meet over ranks in the last backward pass of a mini-batch only; under FSDP2 in every one, where
+    waiting would hold the gradients of all weights whole on each rank."""
+    return nullcontext() if is_last or accelerator.is_fsdp2 else accelerator.no_sync(module)
 
 
 def _step(

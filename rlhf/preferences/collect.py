@@ -49,6 +49,7 @@ class PreferencesConfig:
     )
     num_prompts: int | None = field(default=None, metadata={"help": "Prompts drawn for this round; default: all."})
     max_new_tokens: int = field(default=512, metadata={"help": "Bound of a response, in tokens."})
+    dtype: str = field(default="float32", metadata={"help": "Precision of both checkpoints."})
     batch_tokens: int = field(default=32768, metadata={"help": "Bound of rows x tokens in a generation batch."})
     keep_ties: bool = field(default=True, metadata={"help": "Keep ties, as 'negligibly better' with a random winner."})
     annotations: str | None = field(
@@ -135,6 +136,7 @@ def _sample_pairs(run: StageRun, config: PreferencesConfig, rng: random.Random) 
             max_new_tokens=config.max_new_tokens,
             seed=config.seed + offset,
             batch_tokens=config.batch_tokens,
+            dtype=config.dtype,
         )
         for variant, offset in ((newest, 0), (other, _SEED_OFFSET))
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chat_model.conversation import Prompt
 from chat_model.errors import InputError
 from chat_model.generation import sample
-from chat_model.loading import load_causal_lm, load_tokenizer
+from chat_model.loading import load_chat_model
 from rlhf.preferences.response_pair import ResponsePair, Source, differ
 
 _SEED_STRIDE = 50_021  # between the temperatures of one checkpoint; a batch of theirs adds 1
@@ -36,11 +36,16 @@ class Variant:
 
 
 def sample_responses(
-    variant: Variant, prompts: Sequence[Prompt], *, max_new_tokens: int, seed: int, batch_tokens: int
+    variant: Variant,
+    prompts: Sequence[Prompt],
+    *,
+    max_new_tokens: int,
+    seed: int,
+    batch_tokens: int,
+    dtype: str = "float32",
 ) -> list[Response]:
     """Return one response of `variant` to each prompt; every temperature has an equal share, drawn by `seed`."""
-    tokenizer = load_tokenizer(variant.model)
-    model = load_causal_lm(variant.model, tokenizer)
+    model, tokenizer = load_chat_model(variant.model, dtype)
     assigned = assign_temperatures(variant.temperatures, len(prompts), seed)
     texts: dict[int, str] = {}
     for number, temperature in enumerate(variant.temperatures):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from chat_model.engines import ENGINE_HELP, Engine
 from chat_model.errors import InputError
 
 
@@ -46,10 +47,14 @@ class RejectionSamplingConfig:
         default=0.9, metadata={"help": "Share of words in common from which on a response counts as a duplicate."}
     )
     dtype: str = field(default="float32", metadata={"help": "Precision of the policy and of the reward models."})
+    engine: Engine = field(default="transformers", metadata={"help": ENGINE_HELP})
     batch_tokens: int = field(default=32768, metadata={"help": "Bound of rows x tokens in a batch of sampling."})
-    score_batch_tokens: int = field(
-        default=4096,
-        metadata={"help": "The same in a batch of scoring; on a CPU more is slower, on a GPU little faster."},
+    score_batch_tokens: int | None = field(
+        default=None, metadata={"help": "The same in a batch of scoring; default: 2,048 on a CPU, 16,384 elsewhere."}
+    )
+    score_cache: str | None = field(
+        default=None,
+        metadata={"help": "Folder of scores shared by runs; default: one that only a killed run finds again."},
     )
     prompts_per_shard: int = field(
         default=256, metadata={"help": "Prompts sampled between two writes; a killed run loses no more than these."}
@@ -66,8 +71,9 @@ _POSITIVE = (
 def check_config(config: RejectionSamplingConfig) -> None:
     """Raise InputError, naming the field, for values that no run could honour."""
     for name in _POSITIVE:
-        if getattr(config, name) <= 0:
-            raise InputError(f"{name}: found {getattr(config, name)}; expected a positive number")
+        value = getattr(config, name)
+        if value is not None and value <= 0:
+            raise InputError(f"{name}: found {value}; expected a positive number")
     if not 0 < config.safety_threshold < 1:
         raise InputError(f"safety_threshold: found {config.safety_threshold}; expected a probability between 0 and 1")
     if config.pool_per_prompt < config.keep_per_prompt:

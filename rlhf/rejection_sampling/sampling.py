@@ -15,8 +15,7 @@ from transformers import AutoConfig
 from chat_model.conversation import Prompt
 from chat_model.errors import InputError
 from chat_model.generation import sample
-from chat_model.loading import load_causal_lm, load_tokenizer
-from chat_model.processes import process_state
+from chat_model.loading import load_chat_model, load_tokenizer
 from chat_model.shards import Rows, Shards
 from chat_model.template import render_prompt
 from rlhf.rejection_sampling.candidates import Response
@@ -41,7 +40,7 @@ def draw_responses(
     Args:
         name: what the shards are called; another draw of the same run has another name, and so other seeds.
     """
-    load = functools.cache(functools.partial(_load_policy, config))
+    load = functools.cache(functools.partial(load_chat_model, config.model_name_or_path, config.dtype))
     starts = range(0, len(prompts), config.prompts_per_shard)
     responses: list[Response] = []
     for number, start in enumerate(starts):
@@ -68,12 +67,6 @@ def prompts_that_fit(config: RejectionSamplingConfig, prompts: Sequence[Prompt])
     return fitting
 
 
-def _load_policy(config: RejectionSamplingConfig) -> tuple[Any, Any]:
-    tokenizer = load_tokenizer(config.model_name_or_path)
-    model = load_causal_lm(config.model_name_or_path, tokenizer, dtype=config.dtype)
-    return model.to(process_state().device), tokenizer
-
-
 def _draw_shard(
     config: RejectionSamplingConfig,
     load: LoadPolicy,
@@ -95,6 +88,7 @@ def _draw_shard(
             max_new_tokens=config.max_new_tokens,
             seed=random.Random(f"{config.seed} {label} {temperature}").getrandbits(48),
             batch_tokens=config.batch_tokens,
+            engine=config.engine,
             description=f"{label}, temperature {temperature:g}",
         )
         for index, (text, reason) in enumerate(zip(samples.texts, samples.finish_reasons, strict=True)):

@@ -5,6 +5,7 @@
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from chat_model.conversation import Prompt
 from chat_model.dotted import resolve
@@ -31,10 +32,11 @@ def select(run: StageRun, config: RejectionSamplingConfig) -> None:
     """
     prompts, remembered = _read_inputs(run, config)  # 1
     shards = Shards(run.folder / "shards")
-    temperatures = _temperatures(run, config, prompts, shards)  # 2
+    cache = Path(config.score_cache or shards.folder / "scores")
+    temperatures = _temperatures(run, config, prompts, shards, cache)  # 2
     num_samples = config.num_samples // len(temperatures)
     drawn = draw_responses(config, prompts, temperatures, num_samples, shards, "samples")  # 3
-    candidates = score_responses(config, [*drawn, *remembered])  # 4: all under the same, current reward models
+    candidates = score_responses(config, [*drawn, *remembered], cache)  # 4: all under the same, current reward models
     if run.is_main:
         new, earlier = candidates[: len(drawn)], candidates[len(drawn) :]
         kept = _keep_best(run, config, new, earlier)  # 5, 6
@@ -58,12 +60,12 @@ def _read_inputs(run: StageRun, config: RejectionSamplingConfig) -> tuple[list[P
 
 
 def _temperatures(
-    run: StageRun, config: RejectionSamplingConfig, prompts: Sequence[Prompt], shards: Shards
+    run: StageRun, config: RejectionSamplingConfig, prompts: Sequence[Prompt], shards: Shards, cache: Path
 ) -> list[float]:
     """Return the configured temperatures or, where candidates are named, the best of them in this round."""
     if not config.tune_temperature:
         return config.temperature
-    sweep = sweep_temperatures(config, prompts, shards)
+    sweep = sweep_temperatures(config, prompts, shards, cache)
     run.record(temperature_sweep=sweep)
     return [sweep["chosen"]]
 

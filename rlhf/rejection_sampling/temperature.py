@@ -5,6 +5,7 @@ small set of prompts measures it: K samples a prompt at every candidate, scored 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,12 +20,14 @@ from rlhf.rejection_sampling.sampling import draw_responses
 from rlhf.rejection_sampling.scores import score_responses
 
 
-def sweep_temperatures(config: RejectionSamplingConfig, prompts: Sequence[Prompt], shards: Shards) -> dict[str, Any]:
+def sweep_temperatures(
+    config: RejectionSamplingConfig, prompts: Sequence[Prompt], shards: Shards, cache: Path
+) -> dict[str, Any]:
     """Sample `tuning_prompts` of the round's prompts at every candidate temperature; see `compare_temperatures`."""
     some = prompts[: config.tuning_prompts]
     candidates = config.tune_temperature
     drawn = draw_responses(config, some, candidates, config.num_samples, shards, "temperature_sweep")
-    rewards = torch.tensor([candidate.reward for candidate in score_responses(config, drawn)])
+    rewards = torch.tensor([candidate.reward for candidate in score_responses(config, drawn, cache)])
     return compare_temperatures(candidates, rewards.view(len(some), len(candidates), config.num_samples))
 
 

@@ -68,4 +68,25 @@ def test_reward_model_trains_both_sides_on_the_same_pairs(tmp_path):
     reward_model.prepare(tmp_path, 16, tmp_path / "hh.jsonl", small)
     losses = [reward_model_sides.main(side, tmp_path)["train_loss"] for side in ("ours", "trl", "trl_grouped")]
     assert losses[1:] == pytest.approx([losses[0]] * 2, abs=1e-5)
-    assert set(reward_model_sides.main("scoring", tmp_path)) == {"batched", "one_by_one"}
+
+
+def test_scoring_measures_the_same_conversations_on_both_sides(tiny_reward_checkpoint):
+    """The comparison itself asserts that the scores are equal; the workloads are of one size, and of K a prompt."""
+    from benchmarks.reward_model_scoring import WORKLOADS, compare_scoring, make_workloads
+    from chat_model.conversation import Message, PreferencePair
+    from chat_model.loading import load_scalar_model, load_tokenizer
+
+    def says(role, text):
+        return (Message(role, text),)
+
+    pairs = [
+        PreferencePair(says("user", f"{i} red fox?"), says("assistant", f"yes {i}"), says("assistant", "no"))
+        for i in range(64)
+    ]
+    workloads = make_workloads(pairs)
+    assert tuple(workloads) == WORKLOADS and {len(conversations) for conversations in workloads.values()} == {128}
+    prompts = [len({conversation[:-1] for conversation in conversations}) for conversations in workloads.values()]
+    assert prompts == [64, 16, 4]
+    model, tokenizer = load_scalar_model(tiny_reward_checkpoint), load_tokenizer(tiny_reward_checkpoint)
+    measured = compare_scoring(model, tokenizer, pairs[:4])
+    assert all(min(sides.values()) > 0 for sides in measured.values())

@@ -1,5 +1,8 @@
 """Loading from a folder and from a tiny config, the pad token, scalar heads, and what is refused."""
 
+import os
+import shutil
+
 import pytest
 import torch
 
@@ -100,6 +103,15 @@ def test_head_with_two_labels_is_refused(tiny_checkpoint, tmp_path):
     AutoModelForSequenceClassification.from_pretrained(tiny_checkpoint, num_labels=2).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="head has 2 labels"):
         load_scalar_model(tmp_path)
+
+
+@pytest.mark.parametrize("load", [load_causal_lm, load_scalar_model])
+def test_a_file_of_weights_that_was_cut_short_is_named(tiny_checkpoint, tmp_path, load):
+    shutil.copytree(tiny_checkpoint, tmp_path / "cut")
+    file = tmp_path / "cut" / "model.safetensors"
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(InputError, match=f"{file}: cannot be read .*; make it anew or copy it again"):
+        load(tmp_path / "cut")
 
 
 def test_weights_are_safetensors(tiny_checkpoint):

@@ -8,7 +8,7 @@ import pytest
 
 from chat_model.config import parse_configs
 from chat_model.errors import InputError
-from chat_model.stage import fingerprint, run_stage
+from chat_model.stage import CACHE_TAG, _sizes, find_inputs, fingerprint, run_stage
 
 
 @dataclass
@@ -106,6 +106,21 @@ def test_bad_input_leaves_nothing_and_a_crash_leaves_only_the_partial_folder(tmp
     assert [each.name for each in tmp_path.iterdir()] == ["out.partial"]
 
 
+def test_a_file_that_a_kill_left_half_written_does_not_reach_the_output(tmp_path):
+    def dies(run, config):
+        (run.folder / ".rows.jsonl.123.partial").write_text('{"half')
+        raise KeyboardInterrupt
+
+    def ends(run, config):
+        assert run.resumed
+        (run.folder / "rows.jsonl").write_text("{}")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(dies, f"--output_dir={tmp_path}/out")
+    run(ends, f"--output_dir={tmp_path}/out")
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["rows.jsonl", "run.json"]
+
+
 def test_killed_stage_finds_its_folder_again_unless_the_arguments_changed(tmp_path):
     seen = []
 
@@ -176,6 +191,33 @@ def test_fingerprints(tmp_path):
     assert fingerprint(folder) == of_run == fingerprint(folder / "b.txt")
 
 
+def test_a_cache_is_no_input(tmp_path):
+    """It changes with every run: counted as an input, it would make every step that uses it out of date at once."""
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "scores.sqlite3").write_text("1")
+    arguments = {"score_cache": str(tmp_path / "scores")}
+    assert find_inputs(arguments)
+    (tmp_path / "scores" / CACHE_TAG).write_text("")
+    assert find_inputs(arguments) == {}
+
+
+@pytest.mark.parametrize("error", [InputError("bad"), RuntimeError("a fault")])
+def test_a_command_that_fails_leaves_its_process_group(tmp_path, monkeypatch, error):
+    """Or gloo's threads outlive it, and now and then the process aborts instead of saying what was wrong."""
+    from torch import distributed
+
+    from chat_model.stage import run_as_command
+
+    def main():
+        distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+        raise error
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises((SystemExit, RuntimeError)):
+        run_as_command(main)
+    assert not distributed.is_initialized()
+
+
 def test_user_mistakes_end_with_one_line_and_code_2(capsys):
     from chat_model.stage import run_as_command
 
@@ -185,3 +227,11 @@ def test_user_mistakes_end_with_one_line_and_code_2(capsys):
     with pytest.raises(SystemExit) as exited:
         run_as_command(main)
     assert exited.value.code == 2 and capsys.readouterr().err == "error: a.jsonl:3: bad\n"
+
+
+def test_a_trainers_checkpoints_are_not_what_makes_a_stage_whole(tmp_path):
+    """`rounds clean` removes them; a step that counted them would run again."""
+    (tmp_path / "checkpoint-20").mkdir()
+    for file in ("checkpoint-20/optimizer.pt", "model.safetensors", "run.json"):
+        (tmp_path / file).write_text("bytes")
+    assert _sizes(tmp_path) == {"model.safetensors": 5}

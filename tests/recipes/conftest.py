@@ -25,6 +25,7 @@ class ToyConfig:
     source: str | None = None
     fail: str = ""
     sleep: float = 0.0
+    padding: int = 0
 
 def toy(run, config):
     with open(os.environ["TOY_CALLS"], "a") as calls:
@@ -38,7 +39,7 @@ def toy(run, config):
         raise SystemExit(7)
     time.sleep(config.sleep)
     earlier = Path(config.source, "text.txt").read_text() if config.source else ""
-    (run.folder / "text.txt").write_text(earlier + config.text)
+    (run.folder / "text.txt").write_text(earlier + config.text + "x" * config.padding)
 
 def main(argv=None):
     run_stage("toy_stage", (ToyConfig,), toy, argv)

@@ -18,7 +18,10 @@ def _rounds(*words):
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
-COMMANDS = ["quickstart", "run", "status", "mask", "import", "annotate", "preferences", "evaluate-rm", "rollouts"]
+COMMANDS = [
+    *("quickstart", "run", "plan", "status", "report", "clean", "mask", "import", "annotate", "preferences"),
+    *("evaluate-rm", "rollouts"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -143,3 +146,14 @@ def test_evaluate_rm_prints_the_accuracies_and_says_where_the_rest_is(tiny_rewar
     assert f"evaluation: {output}" in result.output
     result = _rounds("evaluate-rm", tiny_reward_checkpoint, "-p", file, "-o", output, "--domain", "other")
     assert result.exit_code == 2 and "invalid choice: 'other'" in result.stderr
+
+
+def test_result_tables_show_reward_models_by_round_with_gaps_in_place():
+    cells = {"RLHF-V1": {"V1": {"accuracy": 0.75}, "V2": {"accuracy": 0.625}}, "RLHF-V2": {"V2": {"accuracy": None}}}
+    (table,) = result_tables({"reward_models_by_round": {"safety": cells}})
+    assert table.title == "safety reward models on the preferences of each round"
+    assert [[column.header, *column.cells] for column in table.columns] == [
+        ["model of", "RLHF-V1", "RLHF-V2"],
+        ["V1", "75.0%", "–"],
+        ["V2", "62.5%", "–"],
+    ]

@@ -178,6 +178,16 @@ def test_ctrl_c_stops_cleanly(make_toy):
     assert _run(toy) == ["second", "third", "alone"]
 
 
+def test_what_a_kill_left_half_written_beside_the_steps_is_removed(make_toy):
+    toy = make_toy()
+    _run(toy)
+    half = [toy.root / ".results.json.123.partial", toy.root / "configs" / ".first.yaml.123.partial"]
+    for file in half:
+        file.write_text("{")
+    _run(toy)
+    assert not any(file.exists() for file in half)
+
+
 def test_a_lock_left_by_a_dead_process_does_not_bind(make_toy):
     toy = make_toy()
     toy.root.mkdir()

@@ -22,6 +22,7 @@ def test_order_is_that_of_figure_4(steps):
         *(f"RLHF-V1/{name}" for name in round_1),
         *(f"RLHF-V2/{name}" for name in [*round_1, "ppo"]),
         *(f"gatt/{name}" for name in gatt),
+        "reward_models_by_round",
         "evaluation",
     ]
 
@@ -95,7 +96,9 @@ def test_no_step_reads_from_a_later_one(steps):
 _REAL_DATA = ("data=rows.jsonl", "model=m")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "hh_rlhf", "gsm8k", "margin_ablation", "ghost_attention"])
+@pytest.mark.parametrize(
+    "name", ["quickstart", "five_rounds", "hh_rlhf", "gsm8k", "margin_ablation", "ghost_attention"]
+)
 def test_every_field_of_every_shipped_recipe_is_known_to_its_stage(name, tmp_path):
     """Parse the arguments of every step with the stage's own dataclasses; nothing runs."""
     import importlib

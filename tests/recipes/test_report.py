@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from recipes.report import plots
+from recipes.report import plots, round_charts, round_plots
 from recipes.report.page import write_report
 from recipes.report.samples import most_changed
+from recipes.results import read_steps
 
 SCRIPT = "<script>alert('x')</script>"
 ROUNDS = ("RLHF-V1", "RLHF-V2")
@@ -31,6 +32,14 @@ def share(value: float) -> dict:
     return {"count": 100, "low": max(value - 0.05, 0), "high": min(value + 0.05, 1)}
 
 
+CONTESTS = [
+    {"name": name, "against": against, "by": by, "prompts": kind, "win_rate": 0.6, **share(0.6)}
+    for by in ("judge", "reward models")
+    for name, against in (("RLHF-V1", SCRIPT), ("RLHF-V2", SCRIPT), ("RLHF-V2", "RLHF-V1"))
+    for kind in ("all", "helpfulness", "safety")
+]
+
+
 def accuracy(scale: float) -> dict:
     ratings = ("significantly_better", "better", "slightly_better", "negligibly_better", "all")
     values = [0.5 + scale * step for step in (0.45, 0.3, 0.2, 0.05, 0.3)]
@@ -43,7 +52,10 @@ def response(index: int, before: float, after: float, is_safety: bool = False) -
         "prompt": [{"role": "user", "content": f"question {index} {SCRIPT}"}],
         "is_safety": is_safety,
         "responses": {"sft": f"before {index} {SCRIPT}", "RLHF-V2": f"after {index}"},
-        "scores": {"sft": {kind: before}, "RLHF-V2": {kind: after}},
+        "scores": {
+            "sft": {kind: before, f"reward_{kind}": 4 * before - 2},
+            "RLHF-V2": {kind: after, f"reward_{kind}": 4 * after - 2},
+        },
     }
 
 
@@ -68,14 +80,21 @@ def run_folder(tmp_path_factory) -> Path:
         turns = {str(turn): {"adherence": 1.0 if turn < 3 else late, **share(late)} for turn in (1, 2, 4, 6, 10, 20)}
         finish(root, f"gatt/adherence_{name}", {"turns": turns}, at=40 + at)
     checkpoints = {
-        "sft": {"helpfulness": 51.0, "safety": 45.0, "unsafe": 44.0, "length": 14.2},
+        "sft": {"helpfulness": 51.0, "safety": 45.0, "unsafe": 44.0, "length": 14.2, "kl": 0.0},
         "RLHF-V1": {"helpfulness": 62.0, "safety": 70.0, "unsafe": 20.0, "length": 12.1},
         f"RLHF-V2 {SCRIPT}": {"helpfulness": 71.0, "safety": 93.0, "unsafe": 5.0, "length": 11.0},
     }
     contest = {"win_rate": 0.7, "low": 0.6, "high": 0.8}
     win_rates = {"RLHF-V1": {"against": SCRIPT, **contest, "over_previous": {"against": "sft", **contest}}}
+    bounds = {name: {"helpfulness": [40.0, 60.0], "kl": [0.0, 1.0]} for name in checkpoints}
+    more = {"intervals": bounds, "contests": CONTESTS}
+    table = {
+        "RLHF-V1": {"RLHF-V1": {"accuracy": 0.8}, SCRIPT: {"accuracy": 0.7}},
+        "RLHF-V2": {"RLHF-V1": {"accuracy": None}},
+    }
+    finish(root, "reward_models_by_round", {"by_round": {"helpfulness": table, "safety": table}}, at=49)
     responses = [response(index, 0.4, 0.4 + index / 40, is_safety=index % 3 == 0) for index in range(20)]
-    finish(root, "evaluation", {"checkpoints": checkpoints, "win_rates": win_rates}, at=50, responses=responses)
+    finish(root, "evaluation", {"checkpoints": checkpoints, "win_rates": win_rates, **more}, at=50, responses=responses)
     return root
 
 
@@ -96,7 +115,10 @@ def test_every_part_is_there(page):
         "Against the bars",
         "Every checkpoint",
         "Round by round",
+        "Helpfulness against safety",
+        "What changed from round to round",
         "Reward models",
+        "Reward models by round",
         "Rejection sampling",
         "PPO · RLHF-V2/ppo",
         "Ghost attention",
@@ -104,8 +126,7 @@ def test_every_part_is_there(page):
         "Dialogues, before and after",
         "Run it again",
     ]
-    assert page.count("<svg") == 2 + 1 + 2 + 7 + 1 + 1
-    assert "RLHF-V1 over sft" in page
+    assert page.count("<svg") == 3 + 2 + 5 + 2 + 1 + 2 + 7 + 1 + 1
     assert "rounds quickstart" in page and "17" in page and "torch 2.13.0" in page
 
 
@@ -154,7 +175,10 @@ def test_most_changed_skips_repeated_prompts_and_keeps_the_direction():
     rows = [response(1, 0.0, 0.1), response(2, 0.9, 0.1), response(2, 0.9, 0.1), response(3, 0.2, 0.2)]
     samples = most_changed(rows, 2)
     assert [sample.after.text for sample in samples] == ["after 2", "after 1"]
-    assert (samples[0].before.scores, samples[0].after.scores) == ("helpfulness 0.9", "helpfulness 0.1")
+    assert (samples[0].before.scores, samples[0].after.scores) == (
+        "helpfulness 0.9, reward helpfulness 1.6",
+        "helpfulness 0.1, reward helpfulness -1.6",
+    )
 
 
 def test_pictures_are_well_formed_and_take_the_pages_colour():
@@ -168,3 +192,39 @@ def test_pictures_are_well_formed_and_take_the_pages_colour():
 def test_a_picture_is_the_same_for_the_same_numbers():
     draw = [plots.horizontal_bars({"sft": 3.0}, x="seconds", label="time") for _ in range(2)]
     assert draw[0] == draw[1]
+
+
+def test_a_run_of_an_earlier_version_shows_the_judges_win_rates(tmp_path):
+    contest = {"win_rate": 0.7, "low": 0.6, "high": 0.8}
+    rates = {"RLHF-V1": {"against": "sft", **contest, "over_previous": {"against": "sft", **contest}}}
+    finish(tmp_path, "evaluation", {"checkpoints": {"sft": {"helpfulness": 1.0}}, "win_rates": rates})
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "RLHF-V1 over sft" in page and "Helpfulness against safety" not in page
+
+
+def texts_of(svg: str) -> list[str]:
+    elements = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(element.itertext()).strip() for element in elements]
+
+
+def test_the_two_pictures_of_win_rates_hold_different_opponents(run_folder):
+    """The checkpoint before the first round's is the first one: its contest belongs into both."""
+    steps = read_steps(run_folder)
+    over_first = texts_of(round_charts.win_rates_over_first(steps))
+    over_previous = texts_of(round_charts.win_rates_over_previous(steps))
+    assert f"win rate over {SCRIPT}, %" in over_first and "win rate over the checkpoint before, %" in over_previous
+    for texts in (over_first, over_previous):
+        assert {"RLHF-V1", "RLHF-V2", "judge", "reward models"} <= set(texts)
+
+
+def test_a_table_of_shares_has_rows_columns_and_gaps_in_place():
+    svg = round_plots.table_of_shares({"one": {"a": 0.7, "b": 0.8}, "two": {"b": 0.91}}, x="x", y="y", label="t")
+    texts = texts_of(svg)
+    assert [text for text in texts if text.isdigit()] == ["70", "80", "91"]
+    assert {"one", "two", "a", "b"} <= set(texts)
+
+
+def test_distributions_of_few_or_equal_values_are_drawn():
+    """One answer, or a model that scores all alike, has no spread to take a bandwidth from."""
+    svg = round_plots.distributions({"one": [1.0], "two": [2.0, 2.0, 2.0]}, x="score", label="d")
+    assert {"one", "two", "score"} <= set(texts_of(svg)) and "nan" not in svg

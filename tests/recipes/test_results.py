@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.bars import hold_against_bars
+from recipes.bars import bars_of, hold_against_bars
 from recipes.results import read_steps, write_results
 
 
@@ -141,3 +141,53 @@ def test_what_was_not_measured_is_missed():
     bars = hold_against_bars({"seconds": {"total": 1.0}, "stages": {}, "reward_models": {}, "gatt": {}})
     assert [bar.name for bar in bars if bar.ok] == ["total time"]
     assert {bar.measured for bar in bars if not bar.ok} == {"not measured"}
+
+
+def test_what_a_newer_evaluation_measures_stands_beside_the_old_parts(tmp_path):
+    """Old runs, and smaller ones, keep the four parts they had."""
+    contest = {"name": "RLHF-V1", "against": "sft", "by": "judge", "prompts": "all", "win_rate": 0.6}
+    finish(tmp_path, "evaluation", {"intervals": {"sft": {"helpfulness": [40.0, 50.0]}}, "contests": [contest]})
+    finish(tmp_path, "reward_models_by_round", {"by_round": {"safety": {"RLHF-V1": {"RLHF-V1": {"accuracy": 0.9}}}}})
+    results = results_of(tmp_path)
+    assert list(results) == [
+        *("seconds", "stages", "reward_models", "gatt", "intervals", "contests", "reward_models_by_round")
+    ]
+    assert results["intervals"]["sft"]["helpfulness"] == [40.0, 50.0] and results["contests"] == [contest]
+    assert results["reward_models_by_round"]["safety"]["RLHF-V1"]["RLHF-V1"]["accuracy"] == 0.9
+
+
+def test_adherence_is_found_when_ghost_attention_is_a_stage_of_a_round_and_measured_at_the_end(tmp_path):
+    turns = {str(turn): {"adherence": 1.0, "count": 10} for turn in (2, 4)}
+    for name in ("RLHF-V3/gatt/adherence_before", "RLHF-V3/gatt/adherence_after", "adherence_at_the_end"):
+        finish(tmp_path, name, {"turns": turns})
+    assert results_of(tmp_path)["gatt"] == {"turns": [2, 4], **{key: [1.0, 1.0] for key in ("baseline", "gatt", "end")}}
+
+
+def five(helpfulness=(40, 60, 70, 72, 75), safety=(70, 80, 90, 90, 91), seconds=900.0, half_width=4) -> dict:
+    names = [f"RLHF-V{number}" for number in range(1, 6)]
+    stages = {
+        name: {"helpfulness": each, "safety": other}
+        for name, each, other in zip(names, helpfulness, safety, strict=True)
+    }
+    intervals = {
+        name: {kind: [value - half_width, value + half_width] for kind, value in scores.items()}
+        for name, scores in stages.items()
+    }
+    return {"seconds": {"total": seconds}, "stages": stages, "intervals": intervals}
+
+
+@pytest.mark.parametrize(
+    ("results", "missed"),
+    [
+        (five(), []),
+        (five(helpfulness=(40, 60, 57, 60, 62)), []),  # less, but within the interval
+        (five(helpfulness=(40, 60, 55, 62, 62)), ["helpfulness, V1 to V5"]),
+        (five(safety=(90, 88, 87, 86, 85)), ["safety, V1 to V5"]),  # each step small, all of them together not
+        (five(seconds=1201), ["total time"]),
+        ({"seconds": {"total": 5.0}, "stages": {}}, ["helpfulness, V1 to V5", "safety, V1 to V5"]),
+    ],
+)
+def test_five_rounds_may_not_fall_beyond_the_interval_of_any_earlier_one(results, missed):
+    bars = bars_of("five_rounds", results)
+    assert [bar.name for bar in bars if not bar.ok] == missed and len(bars) == 3
+    assert bars_of("hh_rlhf", results) == []

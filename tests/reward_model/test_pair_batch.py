@@ -13,6 +13,7 @@ from reward_model.pair_batch import (
     one_row_each,
     probe,
     row_length,
+    shared_row_scores,
 )
 
 PAD = 0
@@ -68,6 +69,11 @@ def shared_scores(model, groups, **options):
     return model(**one_row_each(groups, [common_prefix(group) for group in groups], PAD, **options)).logits
 
 
+def scores_by_answer(model, groups):
+    rows = one_row_each(groups, [common_prefix(group) for group in groups], PAD)
+    return shared_row_scores(model, **rows, by_answer=True)[rows["ends"] >= 0]
+
+
 def separate_scores(model, groups):
     rows = one_row_a_dialogue([dialogue for group in groups for dialogue in group], PAD)
     return model(**rows).logits.view(len(groups), -1)
@@ -83,6 +89,31 @@ def test_shared_rows_score_as_rows_of_their_own(architecture, attention):
         torch.testing.assert_close(shared_scores(model, pairs), expected, atol=1e-5, rtol=0)
     assert (expected[:, 0] - expected[:, 1]).abs().min() > 1e-3  # or answers that see each other would go unnoticed
     assert probe(model, PAD) is None
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_attending_answer_by_answer_scores_as_rows_of_their_own(architecture):
+    model = make_model(*ARCHITECTURES[architecture])
+    groups = make_pairs([(12, 9, 4, 1, 7, 3), (20, 2, 2), (1, 7, 8)])
+    before = model.config._attn_implementation
+    with torch.no_grad():
+        found = scores_by_answer(model, groups)
+        expected = torch.cat([separate_scores(model, [group])[0] for group in groups])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert model.config._attn_implementation == before
+    assert probe(model, PAD, by_answer=True) is None
+
+
+def test_attention_answer_by_answer_stays_out_of_training():
+    """It is for scoring alone; a row that trains is attended to under one mask, whose gradients are tested below."""
+    model, pairs = make_model("LlamaConfig", {}), make_pairs([(5, 3, 4)])
+    model.model.layers[0].self_attn.register_forward_pre_hook(
+        lambda attention, inputs: implementations.append(attention.config._attn_implementation)
+    )
+    implementations: list[str] = []
+    shared_scores(model, pairs)
+    scores_by_answer(model, pairs)
+    assert implementations == ["sdpa", "sdpa_answer_by_answer"]
 
 
 def test_gradients_are_those_of_rows_of_their_own():

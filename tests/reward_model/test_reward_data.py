@@ -75,6 +75,16 @@ def test_unrated_pairs_are_refused_unless_a_rating_or_no_margin_is_given():
     assert [pair.rating for pair in fill_ratings(pairs, "none", None)] == ["better", None]
 
 
+def test_without_margins_unrated_pairs_train_and_are_counted(tmp_path):
+    pairs = [make_pair(f"question {i}", rating="better" if i % 3 else None) for i in range(60)]
+    write_rows(tmp_path / "pairs.jsonl", (pair.to_row() for pair in pairs))
+    run = StageRun(tmp_path)
+    train, test = select_pairs(run, RewardModelArguments([str(tmp_path / "pairs.jsonl")], margin="none"), seed=0)
+    unrated = sum(pair.rating is None for pair in train)
+    assert run.counts["mixture"]["by_rating"] == {"better": len(train) - unrated, "unrated": unrated}
+    assert unrated + sum(pair.rating is None for pair in test) == 20
+
+
 def test_selection_counts_every_pair(tmp_path):
     pairs = [make_pair(f"question {i}", chosen_safe=True, rejected_safe=True) for i in range(60)]
     pairs += [make_pair(f"danger {i}", "better", "safety") for i in range(40)]

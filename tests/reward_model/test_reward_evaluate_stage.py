@@ -64,7 +64,8 @@ def evaluate_into(output, checkpoint, preferences, *options):
 
 def test_everything_is_written_and_agrees_with_the_scores(checkpoint, preferences, tmp_path):
     evaluation, record = evaluate_into(tmp_path / "out", checkpoint, preferences, "--domain", "safety")
-    assert record["counts"] == {"read": 81, "dropped_unsafe_chosen": 1, "not_held_out": 0}
+    dropped = {"dropped_contradictory_labels": 0, "dropped_unsafe_chosen": 1}
+    assert record["counts"] == {"read": 81, **dropped, "not_held_out": 0}
     pairs = make_pairs(80)
     scored = score_pairs(pairs, RewardScorer.from_checkpoint(checkpoint, device="cpu"))
     own = [gap > 0 for pair, gap in zip(pairs, scored.gaps, strict=True) if pair.domain == "safety"]
@@ -99,6 +100,24 @@ def test_plots_take_an_evaluation_of_a_single_pair(tmp_path):
     pair = make_pairs(2)[1]
     one = ScoredPairs([pair], (np.array([1.0]), np.array([1.0])), (np.array([4.0]), np.array([4.0])))
     assert len(draw_all(measure(one), tmp_path)) == 5
+
+
+def test_answers_with_contradictory_safety_labels_are_left_out_and_counted(checkpoint, tmp_path):
+    """As training does; either label would make the model's detection of unsafe answers look wrong."""
+    pairs = [pair.to_row() for pair in make_pairs(20)]
+    write_rows(tmp_path / "pairs.jsonl", [*pairs, pairs[1] | {"chosen_safe": False, "rejected_safe": False}])
+    evaluation, record = evaluate_into(tmp_path / "out", checkpoint, tmp_path / "pairs.jsonl", "--plots", "false")
+    assert record["counts"]["dropped_contradictory_labels"] == 2
+    assert evaluation["safety"]["answers"] == 18
+
+
+def test_a_second_evaluation_finds_every_score(checkpoint, preferences, tmp_path, monkeypatch):
+    options = (f"--score_cache={tmp_path / 'scores'}", "--plots", "false")
+    first, _ = evaluate_into(tmp_path / "first", checkpoint, preferences, *options)
+    monkeypatch.setattr(RewardScorer, "_score_batch", lambda *_: pytest.fail("scored again"))
+    second, record = evaluate_into(tmp_path / "second", checkpoint, preferences, *options)
+    assert second == first
+    assert str(tmp_path / "scores") not in record["inputs"]
 
 
 def test_test_share_is_what_training_held_out(checkpoint, preferences, tmp_path):

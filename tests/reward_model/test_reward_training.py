@@ -290,7 +290,7 @@ def test_user_mistakes_are_one_line_and_leave_nothing(tiny_checkpoint, preferenc
 
 
 def test_a_quantized_base_without_bitsandbytes_is_refused(tiny_checkpoint, preferences, tmp_path, monkeypatch):
-    monkeypatch.setattr("reward_model.train.is_bitsandbytes_available", lambda: False)
+    monkeypatch.setattr("chat_model.lora_training.is_bitsandbytes_available", lambda: False)
     with pytest.raises(InputError, match="load_in_4bit: needs the package bitsandbytes"):
         run_stage(tiny_checkpoint, preferences, tmp_path / "rm", "--load_in_4bit", "true", "--use_peft", "true")
 

@@ -10,7 +10,7 @@ from chat_model.conversation import Message
 from chat_model.errors import InputError
 from chat_model.generation import batches_by_length
 from chat_model.loading import load_scalar_model
-from chat_model.template import render
+from chat_model.template import render, render_token_ids
 from reward_model.scoring import RewardScorer
 
 
@@ -22,22 +22,57 @@ def conversation(num_turns, rng):
 
 @pytest.fixture
 def conversations():
+    """Six of their own, and of three others prompts with four answers each, the last prompt of 25 words."""
     rng = random.Random(0)
-    return [conversation(rng.randint(1, 4), rng) for _ in range(23)]
+    alone = [conversation(rng.randint(1, 4), rng) for _ in range(6)]
+    prompts = [conversation(turns, rng)[:-1] for turns in (2, 4)] + [
+        (Message("user", "where does the owl live? " * 5),)
+    ]
+    answers = [conversation(1, rng)[-1:] for _ in range(12)]
+    together = [prompts[index % 3] + answer for index, answer in enumerate(answers)]
+    return [*together[:5], *alone, *together[5:]]
+
+
+def plain_scores(scorer, conversations):
+    """One forward a conversation, of the body and the head alone."""
+    rows = [torch.tensor([render(scorer.tokenizer, messages).token_ids]) for messages in conversations]
+    with torch.no_grad():
+        return torch.cat([scorer.model.score(scorer.model.model(row).last_hidden_state[0, -1]) for row in rows])
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 300, 100_000])
 def test_scores_equal_one_plain_forward_each_in_the_order_given(tiny_reward_checkpoint, conversations, batch_tokens):
     scorer = RewardScorer.from_checkpoint(tiny_reward_checkpoint, batch_tokens=batch_tokens, device="cpu")
-    expected = []
-    for messages in conversations:
-        token_ids = torch.tensor([render(scorer.tokenizer, messages).token_ids])
-        with torch.no_grad():
-            hidden = scorer.model.model(token_ids).last_hidden_state[0, -1]
-            expected.append(scorer.model.score(hidden).item())
     scores = scorer.score(conversations)
-    assert scores.dtype == torch.float32 and scores.shape == (23,) and not scores.requires_grad
-    torch.testing.assert_close(scores, torch.tensor(expected), atol=1e-5, rtol=1e-5)
+    assert scores.dtype == torch.float32 and scores.shape == (18,) and not scores.requires_grad
+    torch.testing.assert_close(scores, plain_scores(scorer, conversations), atol=1e-5, rtol=1e-5)
+
+
+def test_a_prompt_is_computed_once_for_all_of_its_answers(tiny_reward_checkpoint):
+    scorer = RewardScorer.from_checkpoint(tiny_reward_checkpoint, device="cpu")
+    computed = []
+    scorer.model.model.layers[0].register_forward_pre_hook(lambda _, inputs: computed.append(inputs[0].shape[:2]))
+    prompt = (Message("user", "where does the owl live? " * 5),)
+    answers = [(*prompt, Message("assistant", word)) for word in ("the forest.", "red", "hello there!")]
+    assert scorer._takes_shared_rows
+    computed.clear()  # of trying it
+    scorer.score(answers)
+    longest = max(len(render(scorer.tokenizer, messages).token_ids) for messages in answers)
+    assert [rows for rows, _ in computed] == [1] and computed[0][1] < 1.5 * longest
+
+
+def test_a_model_that_takes_no_shared_rows_scores_alike(tiny_reward_checkpoint, conversations, monkeypatch):
+    shared = RewardScorer.from_checkpoint(tiny_reward_checkpoint, device="cpu").score(conversations)
+    monkeypatch.setattr("reward_model.scoring.probe", lambda *_: "its layers are recurrent")
+    monkeypatch.setattr("reward_model.scoring.shared_row_scores", None)
+    scorer = RewardScorer.from_checkpoint(tiny_reward_checkpoint, device="cpu")
+    torch.testing.assert_close(scorer.score(conversations), shared, atol=1e-5, rtol=1e-5)
+
+
+def test_rendering_many_gives_the_tokens_of_rendering_each(tiny_tokenizer, conversations):
+    each = [render(tiny_tokenizer, messages).token_ids for messages in conversations]
+    assert render_token_ids(tiny_tokenizer, conversations) == each
+    assert render_token_ids(tiny_tokenizer, []) == []
 
 
 def test_batches_hold_every_index_once_within_the_budget():
@@ -49,17 +84,11 @@ def test_batches_hold_every_index_once_within_the_budget():
     assert list(batches_by_length([], 120)) == []
 
 
-def test_equal_conversations_are_scored_once(tiny_reward_checkpoint, conversations):
+def test_equal_conversations_are_scored_once(tiny_reward_checkpoint, conversations, count_texts):
     scorer = RewardScorer.from_checkpoint(tiny_reward_checkpoint, device="cpu")
-    once, forward, rows = scorer.score(conversations), scorer.model.forward, []
-
-    def counting(token_ids, **kwargs):
-        rows.append(len(token_ids))
-        return forward(token_ids, **kwargs)
-
-    scorer.model.forward = counting
+    once, notes = scorer.score(conversations), count_texts(scorer)
     torch.testing.assert_close(scorer.score([*conversations, *conversations]), torch.cat([once, once]))
-    assert sum(rows) == len(conversations)
+    assert sum(notes) == len(conversations)
     assert scorer.score([]).shape == (0,)
 
 
@@ -114,6 +143,16 @@ def test_an_adapter_scores_unmerged_as_it_was_trained_and_as_merged(adapter, tin
     assert expected.std() > 0.2, "scores that hardly differ show nothing"
 
 
+def test_an_adapter_of_learnt_prompts_is_refused(tiny_reward_checkpoint, tiny_tokenizer):
+    """With them a sequence classifier of transformers finds no padding, and scores what stands after the answer."""
+    from peft import PromptTuningConfig, get_peft_model
+
+    config = PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3)
+    model = get_peft_model(load_scalar_model(tiny_reward_checkpoint), config)
+    with pytest.raises(InputError, match=r"learnt prompts \(PROMPT_TUNING\) cannot be scored; use LoRA"):
+        RewardScorer(model, tiny_tokenizer)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -140,6 +179,6 @@ def test_a_conversation_beyond_the_context_is_told(tiny_reward_checkpoint, conve
     scorer = RewardScorer.from_checkpoint(tiny_reward_checkpoint, device="cpu")
     scorer.model.config.max_position_embeddings = 20
     longer = sum(len(render(scorer.tokenizer, messages).token_ids) > 20 for messages in conversations)
-    assert 0 < longer < 23
-    with pytest.warns(UserWarning, match=f"{longer} of 23 conversations are longer .* context of 20 tokens"):
+    assert 0 < longer < 18
+    with pytest.warns(UserWarning, match=f"{longer} of 18 conversations are longer .* context of 20 tokens"):
         scorer.score(conversations)

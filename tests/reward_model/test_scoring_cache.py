@@ -30,44 +30,55 @@ def load(checkpoint, cache, **options):
     return RewardScorer.from_checkpoint(checkpoint, cache=cache, device="cpu", **options)
 
 
-def count_forwards(scorer):
-    """Make `scorer` note the number of rows of every forward pass, and return those notes."""
-    rows, forward = [], scorer.model.forward
-
-    def counting(token_ids, **kwargs):
-        rows.append(len(token_ids))
-        return forward(token_ids, **kwargs)
-
-    scorer.model.forward = counting
-    return rows
-
-
-def test_what_was_scored_is_not_scored_again(checkpoint, tmp_path):
+def test_what_was_scored_is_not_scored_again(checkpoint, count_texts, tmp_path):
     first = load(checkpoint, tmp_path / "cache").score(TEXTS[:2])
     moved = checkpoint.rename(tmp_path / "moved")
     scorer = load(moved, tmp_path / "cache")
-    rows = count_forwards(scorer)
+    rows = count_texts(scorer)
     assert torch.equal(scorer.score(TEXTS)[:2], first)
     assert rows == [1]
     assert torch.equal(scorer.score(TEXTS), scorer.score(TEXTS)) and rows == [1]
 
 
-def test_the_cache_holds_raw_scores(checkpoint, tmp_path):
+def test_a_killed_scoring_goes_on_to_the_very_same_scores(checkpoint, count_texts, tmp_path):
+    """Other batches would give other last digits, and a killed run other files than one that was left alone."""
+    texts = [(Message("user", f"{word} " * 9), *TEXTS[0][1:]) for word in ("owl", "fox", "red", "hello", "pirate")]
+    texts += [(*texts[0][:1], Message("assistant", word)) for word in ("red", "the forest", "no")]
+    left_alone = load(checkpoint, None, batch_tokens=70).score(texts)
+    scorer = load(checkpoint, tmp_path / "cache", batch_tokens=70)
+    score_batch, notes = scorer._score_batch, []
+
+    def dies_at_the_third(groups):
+        notes.append(len(groups))
+        if len(notes) == 3:
+            raise KeyboardInterrupt
+        return score_batch(groups)
+
+    scorer._score_batch = dies_at_the_third
+    with pytest.raises(KeyboardInterrupt):
+        scorer.score(texts)
+    scorer = load(checkpoint, tmp_path / "cache", batch_tokens=70)
+    notes = count_texts(scorer)
+    assert torch.equal(scorer.score(texts), left_alone)
+    assert 0 < sum(notes) < len(texts)
+
+
+def test_the_cache_holds_raw_scores(checkpoint, count_texts, tmp_path):
     raw = load(checkpoint, tmp_path / "cache").score(TEXTS)
     store_calibration(checkpoint, Calibration(2.0, 1.0, "safety_labels", 9))
     scorer = load(checkpoint, tmp_path / "cache")
-    rows = count_forwards(scorer)
+    rows = count_texts(scorer)
     torch.testing.assert_close(scorer.score(TEXTS), 2 * raw + 1)
     assert rows == []
 
 
-def test_another_model_shares_the_folder_and_no_score(checkpoint, tmp_path):
+def test_another_model_shares_the_folder_and_no_score(checkpoint, count_texts, tmp_path):
     scorer = load(checkpoint, tmp_path / "cache")
     scorer.score(TEXTS)
     with torch.no_grad():
         scorer.model.score.weight[0, 0] += 1e-3
     other = RewardScorer(scorer.model, scorer.tokenizer, cache=tmp_path / "cache")
-    rows = count_forwards(other)
+    rows = count_texts(other)
     other.score(TEXTS)
     assert sum(rows) == 3
 

@@ -15,19 +15,20 @@ SCRIPT = """
 import json, os, sys
 from accelerate import Accelerator
 from chat_model.conversation import Message
+from chat_model.processes import leave_process_group
 from reward_model.scoring import RewardScorer
 
 accelerator = Accelerator(cpu=True)
 assert accelerator.num_processes == 2
 folder, cache, output, texts = *sys.argv[1:4], json.loads(sys.argv[4])
 scorer = RewardScorer.from_checkpoint(folder, batch_tokens=60, cache=cache)
-forward, rows = scorer.model.forward, []
+score_batch, rows = scorer._score_batch, []
 
-def counting(token_ids, **kwargs):
-    rows.append(len(token_ids))
-    return forward(token_ids, **kwargs)
+def counting(groups):
+    rows.append(sum(map(len, groups)))
+    return score_batch(groups)
 
-scorer.model.forward = counting
+scorer._score_batch = counting
 conversations = [[Message("user", "what is it?"), Message("assistant", text)] for text in texts]
 shared = scorer.score(conversations[:-1], across_processes=True).tolist()
 counted = sum(rows)
@@ -36,7 +37,7 @@ again = scorer.score(conversations, across_processes=True).tolist()
 with open(f"{output}.{accelerator.process_index}", "w") as file:
     json.dump({"shared": shared, "counted": counted, "own": own, "again": again, "rows": sum(rows)}, file)
 accelerator.wait_for_everyone()
-accelerator.state.destroy_process_group()
+leave_process_group()
 sys.stderr.flush()
 os._exit(0)  # at the interpreter's own end gloo's threads abort now and then
 """

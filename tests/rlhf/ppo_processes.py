@@ -13,13 +13,15 @@ import traceback
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from chat_model.rows import read_rows
 from chat_model.stage import StageRun
+from rlhf.ppo import session
 from rlhf.ppo import train as training
 from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.models.full import load_policy_and_critic
@@ -42,8 +44,22 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_ppo(folder: Path, settings: dict, kill_in: str) -> None:
+def shard_by_fsdp2() -> None:
+    """Have Accelerate shard over CPUs as the shipped fsdp2.yaml has it shard over GPUs; it refuses to, if asked."""
+
+    def start() -> Accelerator:
+        accelerator = start_processes()
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()  # reads what `accelerate launch` would set
+        PartialState().distributed_type = accelerator.state.distributed_type = DistributedType.FSDP
+        return accelerator
+
+    session.start_processes = start
+
+
+def run_ppo(folder: Path, settings: dict, kill_in: str, sharded: bool = False) -> None:
     """Train into `folder`; `kill_in` is "score N" (step 4 of iteration N), "save N" (half a checkpoint) or "never"."""
+    if sharded:
+        shard_by_fsdp2()
     point, number = kill_in.split() if kill_in != "never" else ("never", "0")
     calls: list[int] = []
 
@@ -135,6 +151,11 @@ def main(folder: Path) -> None:
             name = f"{kill_in.replace(' ', '-')}-{ranks}"
             endings[name] = fork(lambda name=name, when=kill_in: run_ppo(folder / name, settings, when), ranks)
             endings[f"{name} again"] = fork(lambda name=name: run_ppo(folder / name, settings, "never"), ranks)
+    for name, kill_in in (("sharded", "never"), ("sharded-killed", "score 6"), ("sharded-killed", "never")):
+        endings[f"{name} {kill_in}"] = fork(
+            lambda name=name, when=kill_in: run_ppo(folder / name, settings, when, sharded=True), 2
+        )
+        endings[f"{name} {kill_in} left"] = [path.name for path in (folder / name).glob("checkpoints/*")]
     endings["gradients-1"] = fork(lambda: save_gradients(folder, settings, sharded=False), 1)
     endings["gradients-2"] = fork(lambda: save_gradients(folder, settings, sharded=False), 2)
     endings["gradients-sharded"] = fork(lambda: save_gradients(folder, settings, sharded=True), 2)

@@ -12,6 +12,7 @@ from chat_model.errors import InputError
 from chat_model.rows import read_rows, write_rows
 from rlhf.ppo.__main__ import main
 from rlhf.ppo.checkpoint import checkpoints, removed_if_disk_is_full
+from rlhf.ppo.config import PPOConfig, check_config
 from rlhf.ppo.guards import TrainingFault
 from rlhf.ppo.models.interface import Scorers
 
@@ -27,6 +28,7 @@ from rlhf.ppo.models.interface import Scorers
         ({"gamma": 1.1}, "gamma: found 1.1"),
         ({"kl_target": 0.0}, "kl_target: found 0.0"),
         ({"patience": 2}, "patience: found 2; expected held_out_prompts"),
+        ({"held_out_judge": "rules.judge"}, "held_out_judge: found rules.judge; expected held_out_prompts"),
         ({"allow_uncalibrated_safety": False}, "neither calibrated nor trained with the safety loss"),
         ({"max_prompt_tokens": 2}, "no prompt has at most 2 tokens"),
     ],
@@ -128,6 +130,19 @@ def test_a_kl_above_the_bound_stops_before_the_update(settings, scorers, run_int
     with pytest.raises(TrainingFault, match="above max_kl 0.0001; raise .* the rows are in"):
         run_into(tmp_path / "out", {**settings, **changes}, scorers)
     assert 1 <= len(read_metrics(tmp_path / "out")) < 4
+
+
+def test_a_prompt_longer_than_the_context_is_left_out_and_counted(settings, scorers, run_into, tmp_path):
+    questions = ("hi", "what about the fox? " * 1000)
+    write_rows(tmp_path / "prompts.jsonl", [Prompt((Message("user", text),)).to_row() for text in questions])
+    run = run_into(tmp_path / "out", {**settings, "num_iterations": 1}, scorers)
+    assert (run.counts["prompts_read"], run.counts["prompts_kept"], run.counts["prompts_too_long"]) == (2, 1, 1)
+
+
+def test_mini_batches_that_the_processes_cannot_share_are_refused(settings):
+    check_config(PPOConfig(**settings), num_processes=2)
+    with pytest.raises(InputError, match="mini_batch_size: found 4 on 3 processes; expected a multiple"):
+        check_config(PPOConfig(**settings), num_processes=3)
 
 
 def test_prompts_without_a_safety_tag_are_noticed(settings, scorers, run_into, tmp_path, capsys):

@@ -44,11 +44,23 @@ def scenarios(tiny_checkpoint, tiny_reward_checkpoint, tiny_tokenizer, rollout, 
     (folder / "settings.json").write_text(json.dumps(settings))
     write_rows(folder / "rollout.jsonl", rollout_rows(rollout, tiny_tokenizer))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
+    environment |= fsdp2_environment()
     command = [sys.executable, str(Path(__file__).with_name("ppo_processes.py")), str(folder)]
     ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-3000:]
     (folder / "log.txt").write_text(ran.stderr)
     return folder
+
+
+def fsdp2_environment() -> dict[str, str]:
+    """What `accelerate launch --config_file recipes/accelerate/fsdp2.yaml` tells its processes of FSDP."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    file = ROOT / "recipes" / "accelerate" / "fsdp2.yaml"
+    arguments = launch_command_parser().parse_args(["--config_file", str(file), "script.py"])
+    environment = prepare_multi_gpu_env(_validate_launch_command(arguments)[0])
+    return {name: value for name, value in environment.items() if name.startswith("FSDP_")}
 
 
 def read_metrics(folder) -> list[dict]:
@@ -65,9 +77,9 @@ def test_a_run_killed_anywhere_equals_the_uninterrupted_one_bit_for_bit(scenario
     assert endings[name] == [-9] * ranks, "it was to be killed"
     assert endings[f"{name} again"] == endings[f"whole-{ranks}"] == [0] * ranks, (scenarios / "log.txt").read_text()
     rows = read_metrics(scenarios / name)
-    assert rows == read_metrics(scenarios / f"whole-{ranks}") and len(rows) == 4
-    assert rows[0]["kl_coefficient"] != rows[3]["kl_coefficient"], "beta never moved, so its state went untested"
-    assert "held_out_reward" in rows[1] and "held_out_reward" not in rows[2]
+    assert rows == read_metrics(scenarios / f"whole-{ranks}") and [row["iteration"] for row in rows] == [0, 1, 2, 3, 4]
+    assert rows[1]["kl_coefficient"] != rows[4]["kl_coefficient"], "beta never moved, so its state went untested"
+    assert "held_out_reward" in rows[2] and "held_out_reward" not in rows[3]
     whole = load_file(scenarios / f"whole-{ranks}" / "model.safetensors")
     continued = load_file(scenarios / name / "model.safetensors")
     assert all(torch.equal(whole[weight], continued[weight]) for weight in whole)
@@ -78,6 +90,29 @@ def test_two_processes_learn_what_one_does(scenarios):
     one, two = (read_metrics(scenarios / f"whole-{ranks}") for ranks in (1, 2))
     for row, other in zip(one, two, strict=True):
         assert other == {name: pytest.approx(value, rel=1e-3, abs=1e-4) for name, value in row.items()}
+
+
+def test_a_sharded_run_learns_what_one_process_does(scenarios):
+    """By the shipped fsdp2.yaml: gathered weights sample; norms, steps and the policy that is left are whole ones."""
+    from safetensors.torch import load_file
+
+    endings = json.loads((scenarios / "endings.json").read_text())
+    assert endings["sharded never"] == [0, 0], (scenarios / "log.txt").read_text()[-3000:]
+    one, sharded = read_metrics(scenarios / "whole-1"), read_metrics(scenarios / "sharded")
+    for row, other in zip(one, sharded, strict=True):
+        assert other == {name: pytest.approx(value, rel=1e-3, abs=1e-4) for name, value in row.items()}
+    expected, found = (load_file(scenarios / name / "model.safetensors") for name in ("whole-1", "sharded"))
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=0)
+
+
+def test_a_sharded_run_that_was_killed_continues(scenarios):
+    endings = json.loads((scenarios / "endings.json").read_text())
+    assert endings["sharded-killed score 6"] == [-9, -9] and endings["sharded-killed never"] == [0, 0]
+    assert endings["sharded-killed score 6 left"] == ["iteration-000003"], "it began anew, which proves nothing"
+    assert read_metrics(scenarios / "sharded-killed") == read_metrics(scenarios / "sharded")
+    one, other = (scenarios / name / "model.safetensors" for name in ("sharded", "sharded-killed"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 @pytest.mark.parametrize("split", ["2-False", "2-True"])

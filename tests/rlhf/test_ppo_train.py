@@ -69,7 +69,13 @@ def test_a_prompt_of_several_turns_is_answered_in_its_context(settings, scorers,
     assert all(conversation[:-1] == turns and conversation[-1].role == "assistant" for conversation in read)
 
 
-def test_the_best_policy_is_kept_and_a_run_without_gain_stops(settings, scorers, run_into, read_metrics, tmp_path):
+def share_of_letters(text: str) -> float:
+    return sum(map(str.isalpha, text)) / (1 + len(text))
+
+
+def test_the_best_policy_is_kept_and_a_run_without_gain_stops(
+    settings, scorers, run_into, read_metrics, tmp_path, monkeypatch
+):
     """Held-out scores fall from the third judgement on: the policy of the second is what is left."""
     held_out = [Prompt((Message("user", "held out"),)).to_row()]
     write_rows(tmp_path / "held_out.jsonl", held_out)
@@ -80,15 +86,27 @@ def test_the_best_policy_is_kept_and_a_run_without_gain_stops(settings, scorers,
             return torch.tensor([next(judgements)])
         return scorers.helpfulness(conversations)
 
+    graded = []
+
+    def grade(prompt, response):
+        assert prompt == [{"role": "user", "content": "held out"}]
+        graded.append(share_of_letters(response))
+        return {"letters": graded[-1]}
+
+    monkeypatch.setattr("rlhf.ppo.session.resolve", {"rules.judge": grade}.get)
     asked = {"held_out_prompts": str(tmp_path / "held_out.jsonl"), "evaluate_every": 1, "patience": 2}
+    asked |= {"held_out_judge": "rules.judge"}
     changes = {**asked, "num_iterations": 9, "critic_warmup_iterations": 0, "save_every": 0}
     safe = Scorers(score, lambda conversations: torch.full((len(conversations),), 5.0))
     run = run_into(tmp_path / "stopped", {**settings, **changes}, safe)
     rows = read_metrics(tmp_path / "stopped")
-    assert [row["held_out_reward"] for row in rows] == [2.0, 1.0, 1.5], "two judgements without a gain end the run"
-    assert [row["held_out_win_rate"] for row in rows] == [1.0, 1.0, 1.0]
+    assert [row["iteration"] for row in rows] == [0, 1, 2, 3], "the start is judged, too"
+    assert [row["held_out_reward"] for row in rows] == [0.0, 2.0, 1.0, 1.5], "two without a gain end the run"
+    assert [row["held_out_win_rate"] for row in rows] == [0.5, 1.0, 1.0, 1.0]
+    assert [row["held_out_letters_grade"] for row in rows] == pytest.approx([100 * grade for grade in graded])
     assert run.metrics["best_iteration"] == 1 and run.metrics["iterations"] == 3
-    plain = {**settings, **changes, "num_iterations": 1, "held_out_prompts": None, "patience": 0}
+    plain = {**settings, **changes, "num_iterations": 1, "patience": 0}
+    plain |= {"held_out_prompts": None, "held_out_judge": None}
     run_into(tmp_path / "one", plain, safe)
     best, expected = weights(tmp_path / "stopped"), weights(tmp_path / "one")
     assert all(torch.equal(best[name], expected[name]) for name in expected)

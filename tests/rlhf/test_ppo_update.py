@@ -115,5 +115,8 @@ def test_micro_batches_fit_the_budget_and_can_be_made_more():
         list(range(6))
     ] * 3
     assert [len(split_by_tokens(lengths, 1000, n)) for n in (1, 3, 6)] == [1, 3, 6]
+    short_and_long = [100] * 8 + [80] * 8 + [40] * 8
+    assert [len(group) for group in split_by_tokens(short_and_long, 10_000)] == [16, 8], "40 of 100 is mostly padding"
+    assert len(split_by_tokens([100] * 96, 10_000)) == 1, "rows of one length need one pass"
     with pytest.raises(ValueError, match="cannot fill"):
         split_by_tokens([1, 2], 10, at_least=3)

@@ -11,8 +11,10 @@ import torch
 from chat_model.conversation import Message, Prompt
 from chat_model.errors import InputError
 from chat_model.rows import read_rows, write_rows
+from reward_model.scoring import RewardScorer
 from rlhf.rejection_sampling import sampling
 from rlhf.rejection_sampling.__main__ import main
+from tests.warm_commands import kill_group
 
 PROMPTS = [Prompt((Message("user", f"question {number}"),), is_safety=number == 0) for number in range(6)]
 
@@ -196,11 +198,74 @@ def test_a_killed_run_continues_without_sampling_again(options, tmp_path, kill_a
     assert run_of(tmp_path / "killed")["metrics"] == run_of(tmp_path / "quiet")["metrics"]
 
 
+@pytest.fixture
+def scored(monkeypatch):
+    """How many texts every forward pass of a reward model has scored, and no more than `scored.limit` passes."""
+
+    class Notes(list):
+        limit = 10**9
+
+    notes, plain = Notes(), RewardScorer._score_batch
+
+    def score_batch(scorer, groups):
+        if len(notes) == notes.limit:
+            raise Killed
+        notes.append(sum(map(len, groups)))
+        return plain(scorer, groups)
+
+    monkeypatch.setattr(RewardScorer, "_score_batch", score_batch)
+    return notes
+
+
+def test_a_run_killed_while_scoring_scores_nothing_again(options, tmp_path, scored):
+    small = [*options, "--score_batch_tokens=80"]
+    main([*small, f"--output_dir={tmp_path / 'quiet'}"])
+    total, scored.limit = sum(scored), len(scored) // 2 + 1
+    scored.clear()
+    with pytest.raises(Killed):
+        main([*small, f"--output_dir={tmp_path / 'killed'}"])
+    scored.limit = 10**9
+    main([*small, f"--output_dir={tmp_path / 'killed'}"])
+    assert sum(scored) == total
+    assert contents(tmp_path / "killed") == contents(tmp_path / "quiet")
+
+
+def test_a_shared_cache_spares_the_pool_its_scores(options, tmp_path, scored):
+    """The reward models of the next round are the same here, so what is remembered has its scores already."""
+    shared = [*options, f"--score_cache={tmp_path / 'scores'}"]
+    main([*shared, f"--output_dir={tmp_path / 'v1'}"])
+    first = sum(scored)
+    scored.clear()
+    pool = f"--pool={tmp_path / 'v1' / 'pool.jsonl'}"
+    main([*shared, f"--output_dir={tmp_path / 'v2'}", pool])
+    assert first > 0 and sum(scored) == 0, "the same samples again, and the pool"
+    assert run_of(tmp_path / "v2")["counts"]["remembered"] > 0
+
+
 def plant(partial, text):
     """Put `text` into a finished shard: where it comes out again, the shard was found and not made anew."""
     shard = partial / "shards" / "samples-00000.jsonl"
     first, *rest = (row for _, row in read_rows(shard))
     write_rows(shard, [{**first, "response": text}, *rest])
+
+
+def test_a_run_that_the_system_killed_finds_its_shards_and_the_scores_of_one(options, tmp_path, warm_commands):
+    """A real SIGKILL between two shards; a finished one that is altered shows whether it was drawn again."""
+    stage, log = "rlhf.rejection_sampling.__main__", tmp_path / "log"
+    options = [*options, "--prompts_per_shard=1", "--num_samples=32"]
+    partial = tmp_path / "killed.partial"
+    assert warm_commands.run(stage, *options, f"--output_dir={tmp_path / 'quiet'}", log=log) == 0, log.read_text()
+    process = warm_commands.start(stage, *options, f"--output_dir={tmp_path / 'killed'}", log=log)
+    while not (partial / "shards" / "samples-00001.jsonl").exists():
+        assert process.is_alive(), log.read_text()
+    kill_group(process)
+    assert not (partial / "shards" / "samples-00005.jsonl").exists(), "it was killed before the last shard"
+    plant(partial, "the owl is planted")
+    assert warm_commands.run(stage, *options, f"--output_dir={tmp_path / 'killed'}", log=log) == 0, log.read_text()
+    quiet, killed = (
+        [row["response"] for row in rows_of(tmp_path / name, "samples.jsonl")] for name in ("quiet", "killed")
+    )
+    assert killed[0] == "the owl is planted" and killed[1:] == quiet[1:]
 
 
 def test_two_processes_end_with_the_files_of_one(options, tmp_path, kill_after, one_thread):

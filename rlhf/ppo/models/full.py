@@ -16,37 +16,25 @@ from chat_model.loading import load_causal_lm, load_scalar_model
 from chat_model.log_probs import response_log_probs
 from reward_model.scoring import RewardScorer
 from rlhf.ppo.models.dropout import turn_dropout_off
-from rlhf.ppo.models.interface import Outputs, Scorers, TrainedPart, place_values
+from rlhf.ppo.models.interface import Scorers, TrainedModels, TrainedPart
 
 
-class PolicyAndCritic(nn.Module):
+class PolicyAndCritic(TrainedModels):
     """Both trained models behind one `forward`; see `TrainedModels`."""
 
     policy: Any  # a causal language model of transformers
     critic: Any  # a sequence classifier of transformers with one label
 
-    def __init__(self, policy: nn.Module, critic: nn.Module):
+    def __init__(self, policy: Any, critic: Any):
         super().__init__()
         self.policy = policy
         self.critic = critic
+        self._no_split_modules = list(policy._no_split_modules or ())  # the layers that FSDP2 shards one by one
 
-    def forward(
-        self,
-        token_ids: Tensor,
-        attention_mask: Tensor,
-        response_mask: Tensor,
-        temperature: float,
-        with_entropy: bool = False,
-        part: TrainedPart | None = None,
-    ) -> Outputs:
-        log_probs = entropies = values = None
-        if part != "critic":
-            log_probs, entropies = response_log_probs(
-                self.policy, token_ids, attention_mask, response_mask, temperature, with_entropy=with_entropy
-            )
-        if part != "policy":
-            values = self._values(token_ids, attention_mask, response_mask)
-        return Outputs(log_probs, entropies, values)
+    def critic_scores(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        body = self.critic.base_model
+        hidden = body(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        return self.critic.score(hidden).squeeze(-1)
 
     def parameters_of(self, part: TrainedPart) -> list[nn.Parameter]:
         return [parameter for parameter in getattr(self, part).parameters() if parameter.requires_grad]
@@ -57,11 +45,6 @@ class PolicyAndCritic(nn.Module):
     def save_policy(self, folder: Path, state: dict[str, Tensor]) -> None:
         mine = {name.removeprefix("policy."): tensor for name, tensor in state.items() if name.startswith("policy.")}
         self.policy.save_pretrained(folder, state_dict=mine)
-
-    def _values(self, token_ids: Tensor, attention_mask: Tensor, response_mask: Tensor) -> Tensor:
-        body = self.critic.base_model
-        hidden = body(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
-        return place_values(self.critic.score(hidden).squeeze(-1), response_mask)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from chat_model.conversation import Message
+from chat_model.log_probs import response_log_probs
 
 # Raw scores, fp32 [N], of N conversations.
 Scorer = Callable[[Sequence[Sequence[Message]]], Tensor]
@@ -37,10 +38,10 @@ class Outputs(NamedTuple):
     values: Tensor | None
 
 
-class TrainedModels(Protocol):
-    """The one module that Accelerate prepares: policy and critic behind one `forward`."""
+class TrainedModels(nn.Module):
+    """The one module that Accelerate prepares: policy and critic behind one `forward`. A layout says how each runs."""
 
-    def __call__(
+    def forward(
         self,
         token_ids: Tensor,
         attention_mask: Tensor,
@@ -62,15 +63,34 @@ class TrainedModels(Protocol):
             with_entropy: costs a softmax over the vocabulary.
             part: None runs both.
         """
+        log_probs = entropies = values = None
+        if part != "critic":
+            inputs = (token_ids, attention_mask, response_mask, temperature)
+            log_probs, entropies = response_log_probs(self.sampling_policy(), *inputs, with_entropy=with_entropy)
+            self.await_backward(log_probs)
+        if part != "policy":
+            values = place_values(self.critic_scores(token_ids, attention_mask), response_mask)
+            self.await_backward(values)
+        return Outputs(log_probs, entropies, values)
+
+    def critic_scores(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return the critic's scalar head at every position, [batch, time]."""
+        raise NotImplementedError
+
+    def await_backward(self, output: Tensor) -> None:
+        """Note an output of `forward` whose backward pass is to come."""
 
     def parameters_of(self, part: TrainedPart) -> list[nn.Parameter]:
         """Return the trained parameters of policy or critic, told by name."""
+        raise NotImplementedError
 
     def sampling_policy(self) -> Any:
         """Return the policy as a causal language model, ready to generate until the next call of this module."""
+        raise NotImplementedError
 
     def save_policy(self, folder: Path, state: dict[str, Tensor]) -> None:
         """Write the policy in Hugging Face format; `state` is this module's state dict, whole."""
+        raise NotImplementedError
 
 
 class Reference(Protocol):
@@ -88,7 +108,7 @@ class Reference(Protocol):
 class PPOModels:
     """All models of one layout, on their device; `trained` not yet prepared."""
 
-    trained: Any  # an nn.Module that is `TrainedModels`
+    trained: TrainedModels
     reference: Reference
     scorers: Scorers
 

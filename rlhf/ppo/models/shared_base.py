@@ -18,10 +18,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from chat_model.adapters import ADAPTER_FOLDER, LoraAdapters, merge_adapter
 from chat_model.log_probs import response_log_probs
-from rlhf.ppo.models.interface import TRAINED_PARTS, Outputs, TrainedPart, place_values
+from rlhf.ppo.models.interface import TRAINED_PARTS, TrainedModels, TrainedPart
 
 
-class SharedBase(nn.Module):
+class SharedBase(TrainedModels):
     """Policy and critic as adapters of one base, and every other model of PPO beside them; see `TrainedModels`.
 
     Its state dict holds what is trained: policy, critic and the critic's head. The rest is read from its files again.
@@ -39,25 +39,11 @@ class SharedBase(nn.Module):
         self.register_state_dict_post_hook(_keep_trained)
         self.register_load_state_dict_post_hook(_expect_trained)
 
-    def forward(
-        self,
-        token_ids: Tensor,
-        attention_mask: Tensor,
-        response_mask: Tensor,
-        temperature: float,
-        with_entropy: bool = False,
-        part: TrainedPart | None = None,
-    ) -> Outputs:
-        log_probs = entropies = values = None
-        inputs = (token_ids, attention_mask, response_mask)
-        if part != "critic":
-            policy = self.causal_lm("policy")
-            log_probs, entropies = response_log_probs(policy, *inputs, temperature, with_entropy=with_entropy)
-            self.adapters.hold_until_backward(log_probs)
-        if part != "policy":
-            scores = self.scores("critic", token_ids, attention_mask)
-            values = self.adapters.hold_until_backward(place_values(scores, response_mask))
-        return Outputs(log_probs, entropies, values)
+    def critic_scores(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.scores("critic", token_ids, attention_mask)
+
+    def await_backward(self, output: Tensor) -> None:
+        self.adapters.hold_until_backward(output)
 
     def causal_lm(self, name: str) -> Any:
         """Return the base model computing as adapter `name` until another is asked for."""

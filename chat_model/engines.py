@@ -1,0 +1,9 @@
+"""The engines that can sample, by name; `chat_model.generation` runs them. Configurations name them: no torch here."""
+
+from typing import Literal
+
+Engine = Literal["transformers", "continuous_batching", "vllm"]
+ENGINE_HELP = (
+    "What samples: transformers, batch by batch; continuous_batching, one queue for all prompts, for GPUs; vllm, a "
+    "server whose address ROUNDS_VLLM_URL names."
+)

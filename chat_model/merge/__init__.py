@@ -1,0 +1,1 @@
+"""Merge a LoRA adapter into its base model."""

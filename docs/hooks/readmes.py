@@ -1,0 +1,45 @@
+"""Pages made of the READMEs that stand beside the code, so that nothing is written twice.
+
+A link of a README to a file of the repository has no page to go to here; it becomes the file's name.
+"""
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+PAGES = {
+    "in_depth/importers.md": "reward_model/importers/README.md",
+    "in_depth/preferences.md": "rlhf/preferences/README.md",
+    "in_depth/rejection_sampling.md": "rlhf/rejection_sampling/README.md",
+    "in_depth/ppo.md": "rlhf/ppo/README.md",
+    "in_depth/gatt.md": "gatt/README.md",
+    "in_depth/quickstart.md": "recipes/quickstart/README.md",
+    "in_depth/margin_ablation.md": "recipes/margin_ablation/README.md",
+}
+_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)([^)]+)\)")
+_RESULTS = re.compile(r"<!-- results -->\n(.*?)<!-- /results -->", re.DOTALL)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add a page for each README, and the page of results."""
+    root = Path(config.config_file_path).parent
+    pages = {page: (root / source).read_text(encoding="utf-8") for page, source in PAGES.items()}
+    pages["results.md"] = _results(root)
+    for page, text in pages.items():
+        files.append(File.generated(config, page, content=without_file_links(text)))
+    return files
+
+
+def without_file_links(text: str) -> str:
+    """Return `text` with every link to a file of the repository replaced by what the link says."""
+    return _LINK.sub(lambda link: link[1] if "`" in link[1] else f"{link[1]} (`{link[2]}`)", text)
+
+
+def _results(root: Path) -> str:
+    """Return what the README says of the quickstart, and what the benchmarks gave."""
+    measured = _RESULTS.search((root / "README.md").read_text(encoding="utf-8"))
+    assert measured, "README.md: the block between <!-- results --> and <!-- /results --> is gone"
+    benchmarks = (root / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    return f"# Results\n\n## The quickstart\n\n{measured[1]}\n\n#{benchmarks}"

@@ -1,0 +1,1 @@
+"""Chat checkpoints on the Hugging Face hub: their model card, and the upload."""

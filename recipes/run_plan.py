@@ -1,0 +1,72 @@
+"""What a run of a recipe would do: its steps in order, which are done, which would run and why, how, and how long.
+
+The time is what the step took when it last finished, in this output folder or in another run of the recipe beside it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chat_model.stage import RUN_FILE
+from recipes.chain import steps_of
+from recipes.ledger import StepState, plan, read_owner
+from recipes.recipe import Recipe
+from recipes.step import Step
+from recipes.step_config import launch_command, write_config
+
+_UNFINISHED = "was stopped; a stage that can goes on from what it left"
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step's state, why it would run, the command that runs it, and the seconds it took when it last did."""
+
+    state: StepState
+    why: str
+    command: str
+    seconds: float | None
+
+    @property
+    def has_to_run(self) -> bool:
+        """Whether a run would run it."""
+        return self.state.state != "done"
+
+
+def plan_run(recipe: Recipe) -> list[PlannedStep]:
+    """Return every step of `recipe` as it stands now. Raises InputError for a mistake in the recipe."""
+    steps = steps_of(recipe)
+    earlier = _earlier_runs(recipe)
+    return [
+        PlannedStep(
+            state, state.why or _unfinished(state.step), launch_command(state.step, recipe), _seconds(state, earlier)
+        )
+        for state in plan(steps)
+    ]
+
+
+def write_configs(planned: Sequence[PlannedStep], recipe: Recipe) -> None:
+    """Write the files that the commands of the steps to run name."""
+    for each in planned:
+        if each.has_to_run:
+            write_config(each.state.step, recipe.root)
+
+
+def _unfinished(step: Step) -> str:
+    return _UNFINISHED if step.output.with_name(f"{step.output.name}.partial").exists() else ""
+
+
+def _earlier_runs(recipe: Recipe) -> list[Path]:
+    """Return the other output folders beside the recipe's root that hold a run of it."""
+    owners = recipe.root.parent.glob("*/recipe.json")
+    folders = [file.parent for file in owners if file.parent != recipe.root]
+    return [folder for folder in folders if read_owner(folder)["name"] == recipe.name]
+
+
+def _seconds(state: StepState, earlier: Sequence[Path]) -> float | None:
+    """Return the seconds of the step's run here, else of the newest one elsewhere."""
+    if state.seconds is not None:
+        return state.seconds
+    files = [folder / state.step.name / RUN_FILE for folder in earlier]
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    return max(records, key=lambda record: record["finished"])["seconds"] if records else None

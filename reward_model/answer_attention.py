@@ -1,0 +1,74 @@
+"""Attention over the rows of `pair_batch`, answer by answer: what the mask rules out anyway is not computed.
+
+Under one mask for the whole row, every token of K answers is compared to every other: with K samples of a prompt most
+of that is thrown away, and it grows with the square of K. Here an answer's tokens are compared to the prompt and to
+their own answer alone, under the part of the same mask that is about them, so the result is the same, sliding windows
+included. It is registered with transformers under `NAME`, beside its own "sdpa", and serves where no gradient is asked
+for: on a CPU, where the many small calls cost nothing.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv
+
+NAME = "sdpa_answer_by_answer"
+Layout = Sequence[tuple[int, list[int]]]  # of each row: the tokens of its prompt, and where each of its answers ends
+
+
+@contextlib.contextmanager
+def answer_by_answer(model: Any) -> Iterator[None]:
+    """Let `model`, whose attention is "sdpa", attend in this way until the context ends."""
+    before = model.config._attn_implementation
+    AttentionInterface.register(NAME, _attend)
+    model.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
+
+
+def layout_of(segments: Tensor, ends: Tensor) -> Layout:
+    """Return the layout of the rows of `pair_batch.one_row_each`, from its ``segments`` and ``ends``."""
+    prefixes = (segments == 0).sum(dim=1).tolist()
+    return [(prefix, [end + 1 for end in row if end >= 0]) for prefix, row in zip(prefixes, ends.tolist(), strict=True)]
+
+
+def _attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    layout: Layout = (),
+    **ignored: Any,
+) -> tuple[Tensor, None]:
+    """Return the attention's output [batch, time, heads, size]; 0 at padding.
+
+    Args:
+        query: [batch, heads, time, size]; key and value [batch, key heads, time, size].
+        attention_mask: True where a token sees another [batch, 1, time, time].
+        sliding_window: without one the first answer, with the prompt before it, is attended to causally.
+        layout: of the rows; transformers hands it on from the call of the body.
+    """
+    assert layout, "an architecture that does not hand arguments of the call on to its attention"
+    repeats = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
+    output = torch.zeros_like(query)
+    for row, (prefix, ends) in enumerate(layout):
+        for begin, end in zip([0, *ends], ends, strict=False):
+            seen = [slice(0, prefix), slice(begin, end)] if begin else [slice(0, end)]
+            keys, values = (torch.cat([states[row, :, part] for part in seen], dim=1) for states in (key, value))
+            is_causal = begin == 0 and sliding_window is None
+            mask = None if is_causal else torch.cat([attention_mask[row, 0, begin:end, part] for part in seen], dim=1)
+            states = (query[row : row + 1, :, begin:end], keys[None], values[None])
+            attended = scaled_dot_product_attention(*states, mask, is_causal=is_causal, scale=scaling)
+            output[row, :, begin:end] = attended[0]
+    return output.transpose(1, 2).contiguous(), None

@@ -1,0 +1,1 @@
+"""Prompts for sampling, taken from imported preferences and conversations."""

@@ -1,0 +1,1 @@
+"""Public benchmarks of a chat checkpoint, by EleutherAI's evaluation harness."""

@@ -1,0 +1,78 @@
+"""Sampling a part of a module that FSDP2 shards over two processes: same responses, alone, and training goes on."""
+
+import os
+import subprocess
+import sys
+
+import torch
+from torch import nn
+
+from chat_model.sharding import whole_weights
+
+SCRIPT = """
+import sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from chat_model.decoding import DecodingSettings, decode
+from chat_model.loading import load_causal_lm
+from chat_model.log_probs import response_log_probs
+from chat_model.sharding import whole_weights
+
+class Joint(nn.Module):
+    def __init__(self, policy):
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, token_ids):
+        everywhere = torch.ones_like(token_ids, dtype=torch.bool)
+        return response_log_probs(self.policy, token_ids, everywhere, everywhere)[0]
+
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+policy = load_causal_lm(sys.argv[1])
+prompts, settings = [[5, 6, 7], [8, 9]], DecodingSettings(6, frozenset([2]), 0, temperature=0)
+expected = decode(policy, prompts, settings)
+joint = Joint(policy)
+mesh = init_device_mesh("cpu", (2,))
+for layer in policy.model.layers:
+    fully_shard(layer, mesh=mesh)
+fully_shard(joint, mesh=mesh)
+
+for rollout in range(2):
+    with whole_weights(joint, policy):
+        with whole_weights(joint, policy):
+            pass
+        assert not isinstance(policy.lm_head.weight, DTensor), "the inner block sharded them again"
+    with whole_weights(joint, policy):
+        if dist.get_rank() == 0:  # the other process would have to take part in every gathering
+            assert decode(policy, prompts, settings) == expected
+    assert isinstance(policy.lm_head.weight, DTensor), "the weights were not sharded again"
+    joint(torch.tensor([[5, 6, 7, 8]])).sum().backward()
+    assert all(parameter.grad is not None for parameter in joint.parameters())
+dist.destroy_process_group()
+"""
+
+
+def test_a_rollout_gathers_once_and_training_goes_on(tiny_checkpoint, tmp_path):
+    (tmp_path / "shard.py").write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        [*launch, str(tmp_path / "shard.py"), str(tiny_checkpoint)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=environment,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+
+
+def test_a_module_that_is_not_sharded_is_left_alone():
+    module = nn.Linear(2, 2)
+    before = module.weight.detach().clone()
+    with whole_weights(module, module):
+        assert torch.equal(module.weight, before)

@@ -1,0 +1,93 @@
+"""The launch configurations that shard models, read by Accelerate's own launcher as far as a CPU goes."""
+
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+from chat_model.errors import InputError
+from rlhf.ppo.config import PPOConfig
+from rlhf.ppo.models.full import load_policy_and_critic
+from rlhf.ppo.sharding import check_sharding
+
+FOLDER = Path(__file__).parents[2] / "recipes" / "accelerate"
+
+
+def launched(name: str):
+    """The arguments that `accelerate launch --config_file NAME script.py` would start from."""
+    arguments = launch_command_parser().parse_args(["--config_file", str(FOLDER / name), "script.py"])
+    return _validate_launch_command(arguments)[0]
+
+
+def fsdp_plugin(monkeypatch, **changes: str) -> FullyShardedDataParallelPlugin:
+    for name, value in {**prepare_multi_gpu_env(launched("fsdp2.yaml")), **changes}.items():
+        monkeypatch.setenv(name, value)
+    return FullyShardedDataParallelPlugin()
+
+
+@pytest.fixture
+def accelerator():
+    """An accelerator whose state can be told that it shards, and is itself again afterwards."""
+    accelerator = Accelerator(cpu=True)
+    before = dict(accelerator.state.__dict__)
+    yield accelerator
+    accelerator.state.__dict__.clear()
+    accelerator.state.__dict__.update(before)
+
+
+def told(accelerator, kind: DistributedType, plugin=None):
+    accelerator.state.distributed_type, accelerator.state.fsdp_plugin = kind, plugin
+    return accelerator
+
+
+@pytest.mark.parametrize("name", ["fsdp2.yaml", "zero3.yaml"])
+def test_every_key_is_one_of_accelerates(name):
+    config = load_config_from_file(str(FOLDER / name))
+    assert (config.num_machines, config.num_processes, config.mixed_precision) == (1, 8, "bf16")
+
+
+def test_fsdp2_shards_layer_by_layer(monkeypatch, tiny_checkpoint, tiny_reward_checkpoint):
+    plugin = fsdp_plugin(monkeypatch)
+    assert plugin.fsdp_version == 2 and plugin.reshard_after_forward
+    module = load_policy_and_critic(str(tiny_checkpoint), str(tiny_reward_checkpoint), None, False)
+    plugin.set_auto_wrap_policy(module)
+    (layer,) = {type(layer) for model in (module.policy, module.critic) for layer in model.model.layers}
+    assert plugin.auto_wrap_policy.keywords["transformer_layer_cls"] == {layer}
+
+
+def test_zero3_leaves_whole_checkpoints(monkeypatch):
+    arguments = launched("zero3.yaml")
+    arguments.deepspeed_fields_from_accelerate_config = ""  # the launcher adds it last
+    _, environment = prepare_deepspeed_cmd_env(arguments)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    plugin = DeepSpeedPlugin()
+    assert plugin.zero_stage == 3 and plugin.zero3_init_flag and plugin.zero3_save_16bit_model
+
+
+def test_ppo_takes_fsdp2_as_shipped(monkeypatch, accelerator):
+    check_sharding(told(accelerator, DistributedType.FSDP, fsdp_plugin(monkeypatch)), PPOConfig())
+
+
+@pytest.mark.parametrize(
+    ("changes", "config", "message"),
+    [
+        ({"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, PPOConfig(), "fsdp_cpu_ram_efficient_loading: found true"),
+        ({}, PPOConfig(layout="shared_base"), "layout: found shared_base under FSDP2"),
+    ],
+)
+def test_what_would_go_wrong_in_silence_under_fsdp2_is_refused(monkeypatch, accelerator, changes, config, message):
+    with pytest.raises(InputError, match=message):
+        check_sharding(told(accelerator, DistributedType.FSDP, fsdp_plugin(monkeypatch, **changes)), config)
+
+
+def test_ppo_refuses_deepspeed_and_fsdp1(accelerator):
+    with pytest.raises(InputError, match="DeepSpeed takes a step in every backward pass.*fsdp2.yaml"):
+        check_sharding(told(accelerator, DistributedType.DEEPSPEED), PPOConfig())
+    first = FullyShardedDataParallelPlugin(fsdp_version=1)
+    with pytest.raises(InputError, match="fsdp_version: found 1; expected 2"):
+        check_sharding(told(accelerator, DistributedType.FSDP, first), PPOConfig())

@@ -12,7 +12,7 @@ from gatt.dialogue import Dialogue, InstructionAs, context, hold, transcript
 from gatt.evaluate.adherence import EMPTY_REPLY, adherence_by_turn, kinds_tested
 from gatt.evaluate.config import AdherenceConfig
 from gatt.evaluate.preparation import Measurement, prepare
-from gatt.groups import hold_in_groups
+from gatt.groups import Held, hold_in_groups
 from gatt.sampler import ModelSampler
 from gatt.system_role import place_instruction
 
@@ -30,7 +30,9 @@ def evaluate(run: StageRun, config: AdherenceConfig) -> None:
     )
     instruction_as = place_instruction(sampler.tokenizer, config.instruction_as)
     sampler.require_room([context(plan, [], instruction_as) for plan in measurements[0].plans])
-    measured = {each.scenario: _measure(run, each, instruction_as, sampler, config) for each in measurements}
+    measured: dict[str, dict[str, Any]] = {
+        each.scenario: _measure(run, each, instruction_as, sampler, config) for each in measurements
+    }
     run.record(turns=measured[config.scenarios[0]]["turns"], scenarios=measured, trained_turns=config.trained_turns)
 
 
@@ -42,15 +44,9 @@ def _measure(
     config: AdherenceConfig,
 ) -> dict[str, Any]:
     """Hold the dialogues of one scenario, write and count them, and return what was measured."""
-    scenario = measurement.scenario
+    scenario: str = measurement.scenario
     said_as: InstructionAs = "nowhere" if scenario == "no_instruction" else instruction_as
-    held = hold_in_groups(
-        measurement.plans,
-        sampler,
-        lambda group: hold(group, said_as, sampler, measurement.choose, sampler.fits),
-        size=config.dialogues_per_batch,
-        calls_a_group=max(config.turns),
-    )
+    held = _hold(measurement, said_as, sampler, config)
     dialogues = held.dialogues
     is_first = scenario == config.scenarios[0]
     counts = count_dialogues(dialogues, config.turns)
@@ -65,6 +61,16 @@ def _measure(
             f"{config.model_name_or_path}: no answer was put to the test at turns {config.turns} ({scenario})"
         )
     return told
+
+
+def _hold(measurement: Measurement, said_as: InstructionAs, sampler: ModelSampler, config: AdherenceConfig) -> Held:
+    return hold_in_groups(
+        measurement.plans,
+        sampler,
+        lambda group: hold(group, said_as, sampler, measurement.choose, sampler.fits),
+        size=config.dialogues_per_batch,
+        calls_a_group=max(config.turns),
+    )
 
 
 def summarize(dialogues: Sequence[Dialogue], turns: Sequence[int]) -> dict[str, Any]:

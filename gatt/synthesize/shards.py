@@ -4,9 +4,8 @@ A shard's draws depend on the seed and its number alone. A killed run therefore 
 goes on as if it had not been stopped.
 """
 
-import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from typing import Any
 from chat_model.shards import Rows, Shards
 from chat_model.stage import StageRun
 from gatt.dialogue import Dialogue, Plan, Reply
-from gatt.groups import Held, HoldGroup, hold_in_groups
-from gatt.sampler import ModelSampler
+from gatt.groups import Held
 
 FOLDER = "shards"
 
@@ -28,32 +26,24 @@ class HeldShards(Held):
 
 
 def hold_in_shards(
-    run: StageRun,
-    plans: Sequence[Plan],
-    sampler: ModelSampler,
-    hold_group: HoldGroup,
-    *,
-    shard_size: int,
-    size: int,
-    calls_a_group: int,
+    run: StageRun, plans: Sequence[Plan], hold_shard: Callable[[int, Sequence[Plan]], Held], size: int
 ) -> HeldShards:
-    """Hold `plans` in shards of `shard_size`, each kept in the run's folder until `forget_shards`.
+    """Hold `plans` in shards of `size`, each kept in the run's folder until `forget_shards`.
 
     Args:
-        sampler, hold_group, size, calls_a_group: as for `gatt.groups.hold_in_groups`, which holds each shard.
+        hold_shard: (number of the shard, its plans) -> their dialogues; every process calls it.
     """
     shards, made, dialogues, num_cut_off = Shards(run.folder / FOLDER), [], [], 0
-    starts, groups_a_shard = range(0, len(plans), shard_size), math.ceil(shard_size / size)
+    starts = range(0, len(plans), size)
     for number, start in enumerate(starts):
 
-        def make(number: int = number, shard: Sequence[Plan] = plans[start : start + shard_size]) -> Rows:
+        def make(number: int = number, shard: Sequence[Plan] = plans[start : start + size]) -> Rows:
             made.append(number)
-            limits = {"size": size, "calls_a_group": calls_a_group, "first_group": number * groups_a_shard}
-            held = hold_in_groups(shard, sampler, hold_group, **limits)
+            held = hold_shard(number, shard)
             return [*map(_to_row, held.dialogues), {"replies_cut_off": held.num_cut_off}]
 
         *rows, counted = shards.rows(f"{number:05d}", make)
-        dialogues += [_from_row(row, plan) for row, plan in zip(rows, plans[start : start + shard_size], strict=True)]
+        dialogues += [_from_row(row, plan) for row, plan in zip(rows, plans[start : start + size], strict=True)]
         num_cut_off += counted["replies_cut_off"]
     return HeldShards(dialogues, num_cut_off, len(starts) - len(made))
 

@@ -1,6 +1,7 @@
 """The stage: plan dialogues, hold them under the instruction, keep what follows it, write training conversations."""
 
 import functools
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from gatt.constraints import (
     require_kinds,
 )
 from gatt.dialogue import Dialogue, InstructionAs, Plan, context, hold, transcript
+from gatt.groups import Held, hold_in_groups
 from gatt.plans import pair
 from gatt.reward import load_score
 from gatt.sampler import ModelSampler
@@ -67,15 +69,19 @@ def _hold(run: StageRun, config: SynthesisConfig, plans: Sequence[Plan], sampler
         limits = {"batch_tokens": config.batch_tokens, "dtype": config.dtype}
         score = load_score(config.reward_model, across_processes=False, **limits)
     choose = functools.partial(choose_best, score=score)
-    return hold_in_shards(
-        run,
-        plans,
-        sampler,
-        lambda group: hold(group, "every_turn", sampler, choose, sampler.fits, config.max_attempts),
-        shard_size=config.dialogues_per_shard,
-        size=config.dialogues_per_batch,
-        calls_a_group=config.max_turns * config.max_attempts,
-    )
+    groups_a_shard = math.ceil(config.dialogues_per_shard / config.dialogues_per_batch)
+
+    def hold_shard(number: int, shard: Sequence[Plan]) -> Held:
+        return hold_in_groups(
+            shard,
+            sampler,
+            lambda group: hold(group, "every_turn", sampler, choose, sampler.fits, config.max_attempts),
+            size=config.dialogues_per_batch,
+            calls_a_group=config.max_turns * config.max_attempts,
+            first_group=number * groups_a_shard,
+        )
+
+    return hold_in_shards(run, plans, hold_shard, config.dialogues_per_shard)
 
 
 def make_training_rows(

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from chat_model.check_up import CheckUp
 from chat_model.conversation import Message
 from chat_model.errors import InputError
 from chat_model.generation import batches_by_length
@@ -23,9 +24,10 @@ from chat_model.template import render
 from reward_model.calibration import Calibration, read_calibration, reads_as_safety
 from reward_model.score_cache import ScoreCache, model_fingerprint, text_key
 
-__all__ = ["BATCH_TOKENS", "RewardScorer", "reads_as_safety"]
+__all__ = ["BATCH_TOKENS", "RewardScorer", "check_scorer", "reads_as_safety"]
 
 BATCH_TOKENS = 16_384
+_SCORE_TOLERANCE = 1e-3  # of a score in fp32, alone and beside longer texts
 
 
 class RewardScorer:
@@ -153,4 +155,25 @@ class RewardScorer:
                 f"{beyond} of {len(token_ids)} conversations are longer than the reward model's context of {context} "
                 "tokens; their scores mean little",
                 stacklevel=3,
+            )
+
+
+def check_scorer(check_up: CheckUp, checkpoint: str, conversations: Sequence[Sequence[Message]]) -> None:
+    """Check that a trained reward model loads with its head, and scores a text alike alone and in a padded batch."""
+    with check_up.check(
+        "reward model scores",
+        "scores that hang on the padding, or on a random head, are noise that rejection sampling and PPO will optimise",
+        "train the reward model again; give its tokenizer a pad token that is not the end token",
+    ):
+        path = check_up.models.checkpoint(checkpoint, is_scalar=True)
+        if path is None or not conversations:
+            check_up.waiting["reward model scores"] = f"a checkpoint or texts for {checkpoint}"
+            return
+        scorer = RewardScorer.from_checkpoint(path, device="cpu", calibrated=False)
+        together = scorer.score(conversations)
+        alone = torch.cat([scorer.score([each]) for each in conversations])
+        if not torch.allclose(together, alone, atol=_SCORE_TOLERANCE, rtol=_SCORE_TOLERANCE):
+            difference = (together - alone).abs().max().item()
+            raise InputError(
+                f"{checkpoint}: a text's score differs by up to {difference:.3g} with the padding beside it"
             )

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from chat_model.loading import load_causal_lm, load_tokenizer
 from chat_model.log_probs import token_log_probs
-from rlhf.ppo import memory_plan
+from chat_model.model_size import LOGIT_COPIES
 from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.memory_plan import MemoryPlan, plan_memory, plan_table
 from rlhf.ppo.models.interface import parameter_groups
@@ -140,10 +140,10 @@ def test_a_chunk_of_logits_peaks_as_planned(full):
     ids = torch.randint(vocabulary, (1, 3 * tokens + 1))
     with PeakMemory() as memory:
         token_log_probs(hidden, head, ids, torch.ones_like(ids, dtype=torch.bool), 0.7, tokens)[0].sum().backward()
-    planned = memory_plan._LOGIT_COPIES * tokens * vocabulary * 4
+    planned = LOGIT_COPIES * tokens * vocabulary * 4
     assert memory.peak == pytest.approx(planned, rel=0.02)
     tiny_vocabulary = load_causal_lm(full.model_name_or_path).config.vocab_size
-    assert plan_memory(full)[0].logits == memory_plan._LOGIT_COPIES * 128 * tiny_vocabulary * 4
+    assert plan_memory(full)[0].logits == LOGIT_COPIES * 128 * tiny_vocabulary * 4
 
 
 def test_four_bits_shrink_the_linear_layers_only(shared):

@@ -1,0 +1,59 @@
+"""What a forward pass keeps for the backward pass, layer by layer, and what is held at the worst moment between them.
+
+Counted on the Llama code of transformers 5.23 with an attention that never makes the scores of all pairs (sdpa, flash);
+a test compares the counts with what autograd saves. Numbers a token and layer, with h hidden, q query, k key-value,
+i intermediate width and a heads:
+
+    fp32 weights            6 h + 2 q + 2 k + 4 i + a + 2                                    in fp32
+    bf16 autocast over them 4 h + a + 2 in fp32;  5 h + 2 q + 2 k + 4 i                      in bf16
+    bf16 weights            2 h + a + 2 in fp32;  4 h + 2 q + 2 k + 4 i                      in bf16
+
+The fp32 terms of h are the two norms' inputs and outputs. Norms of queries and keys (Qwen3, Gemma 3) keep two more
+numbers for each of theirs. Where rows are padded, keys and values are widened to q for the masked kernel, whose output
+is kept once more.
+"""
+
+from typing import Literal
+
+from chat_model.model_size import BFLOAT16_BYTES, FLOAT32_BYTES, ModelShape
+
+Precision = Literal["float32", "autocast", "bfloat16"]
+
+
+def saved_by_a_layer(shape: ModelShape, precision: Precision, padded: bool = False) -> int:
+    """Return the bytes that one layer keeps of one token for the backward pass."""
+    key_value = shape.query_width if padded else shape.key_value_width
+    wide = (2 + padded) * shape.query_width + 2 * key_value + 4 * shape.intermediate
+    small = shape.heads + shape.norms_per_layer
+    norms = shape.norms_per_layer * shape.hidden
+    head_norms = shape.head_norms * (shape.query_width + shape.key_value_width)
+    head_scales = shape.head_norms * (shape.heads + shape.key_value_heads)
+    match precision:
+        case "float32":
+            numbers = 2 * norms + 2 * shape.hidden + wide + small + 2 * head_norms + head_scales
+            return FLOAT32_BYTES * numbers
+        case "autocast":
+            in_fp32 = 2 * norms + small + head_norms + head_scales
+            return FLOAT32_BYTES * in_fp32 + BFLOAT16_BYTES * (5 * shape.hidden + wide + head_norms)
+        case "bfloat16":
+            in_fp32 = norms + small + head_norms + head_scales
+            return FLOAT32_BYTES * in_fp32 + BFLOAT16_BYTES * (norms + 2 * shape.hidden + wide + head_norms)
+
+
+def activation_bytes(
+    shape: ModelShape, tokens: int, precision: Precision, checkpointing: bool, padded: bool = False
+) -> int:
+    """Return the bytes of activations of a micro-batch at the worst moment of its backward pass.
+
+    With gradient checkpointing that is the input of every layer, and one layer as a whole that is computed anew.
+
+    Args:
+        tokens: of the micro-batch, padding included.
+        checkpointing: whether layers are computed again in the backward pass (Chen et al. 2016).
+        padded: whether rows are of unequal length.
+    """
+    layer = saved_by_a_layer(shape, precision, padded)
+    width = FLOAT32_BYTES if precision != "bfloat16" else BFLOAT16_BYTES
+    gradients = 2 * shape.intermediate * (FLOAT32_BYTES if precision == "float32" else BFLOAT16_BYTES)
+    kept = shape.layers * shape.hidden * width + layer if checkpointing else shape.layers * layer
+    return tokens * (kept + gradients + 3 * shape.hidden * width)

@@ -1,0 +1,252 @@
+"""The planner's parts equal what real models hold, and its seconds what its own formulas say by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from chat_model.errors import InputError
+from chat_model.model_size import ModelShape, read_shape, shape_of
+from recipes.planner.activations import activation_bytes, saved_by_a_layer
+from recipes.planner.devices import DEVICES, GIB, Device, find_device
+from recipes.planner.duration import Speed, pass_seconds, sampling_seconds
+from recipes.planner.estimate import Estimate, estimate
+from recipes.planner.layout import Layout, layout_of
+from recipes.planner.lineage import origin_of
+from recipes.planner.memory import training_memory
+from recipes.planner.ppo_memory import ppo_memory
+from recipes.planner.rows import sizes_of
+from recipes.recipe import Recipe
+from recipes.step import Step
+from tests.conftest import TINY
+
+SEVEN = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "vocab_size": 32000,
+    "max_position_embeddings": 4096,
+}
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Recipe:
+    return Recipe(folder=tmp_path, root=tmp_path / "out", name="planned", chain="steps")
+
+
+def step(name: str, module: str, root: Path, **arguments) -> Step:
+    return Step(name, module, arguments, root / name, name)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+@pytest.mark.parametrize("precision", ["float32", "autocast", "bfloat16"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_layer_saves_as_many_bytes_as_planned(kind, precision, padded):
+    """Catches a term left out: what autograd keeps of four layers less that of two is two layers' activations."""
+    shapes = [_saved(kind, layers, precision, padded) for layers in (2, 4)]
+    (_, few), (shape, many) = shapes
+    assert (many - few) / 2 / 256 == saved_by_a_layer(shape, precision, padded)
+
+
+def _saved(kind: str, layers: int, precision: str, padded: bool) -> tuple[ModelShape, int]:
+    """Return the shape of a tiny model and the bytes that its decoder keeps of 2 x 128 tokens, weights not counted."""
+    config = AutoConfig.for_model(
+        kind,
+        hidden_size=64,
+        intermediate_size=176,
+        num_hidden_layers=layers,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        head_dim=16,
+        vocab_size=300,
+    )
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
+    ids, mask = torch.ones(2, 128, dtype=torch.long), torch.ones(2, 128, dtype=torch.long)
+    mask[0, 100:] = 1 - padded
+    weights = {tuple(weight.shape[::turn]) for weight in model.parameters() for turn in (1, -1)}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor):
+        if tuple(tensor.shape) not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast:
+        output = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False)
+    assert output.last_hidden_state.requires_grad
+    return shape_of(config.to_dict()), sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def test_checkpointing_keeps_one_layer_whole_and_the_inputs_of_the_others():
+    shape = shape_of(SEVEN)
+    whole, kept = (activation_bytes(shape, 4096, "bfloat16", checkpointing) for checkpointing in (False, True))
+    assert whole - kept == 4096 * (31 * saved_by_a_layer(shape, "bfloat16") - 32 * 4096 * 2)
+
+
+def test_full_training_in_fp32_is_sixteen_bytes_a_parameter():
+    shape = shape_of(SEVEN)
+    parts = training_memory({"bf16": False, "max_length": 512}, shape, Layout(), is_scalar=False)
+    states = parts["weights"] + parts["gradients"] + parts["optimizer"]
+    assert states == 16 * shape.causal_lm
+    assert "bf16 copies" not in parts and "gradient buckets" not in parts
+
+
+def test_fsdp_divides_weights_gradients_and_moments_and_ddp_none():
+    shape, arguments = shape_of(SEVEN), {"bf16": True, "max_length": 512}
+    sharded = training_memory(arguments, shape, Layout(8, True, True, True), is_scalar=False)
+    assert sharded["weights"] + sharded["gradients"] + sharded["optimizer"] == 16 * shape.causal_lm // 8
+    copied = training_memory(arguments, shape, Layout(8), is_scalar=False)
+    assert copied["gradient buckets"] == copied["gradients"] == 4 * shape.causal_lm
+
+
+def test_lora_holds_the_base_once_and_trains_the_adapter_alone():
+    shape = shape_of(SEVEN)
+    arguments = {"use_peft": True, "dtype": "bfloat16", "lora_r": 8, "lora_target_modules": ["all-linear"]}
+    parts = training_memory(arguments, shape, Layout(), is_scalar=True)
+    trained = shape.lora(8, ["all-linear"], ["score"])
+    assert parts["weights"] == 2 * shape.classifier
+    assert (parts["adapter"], parts["gradients"], parts["optimizer"]) == (4 * trained, 4 * trained, 8 * trained)
+    smaller = training_memory({**arguments, "load_in_4bit": True}, shape, Layout(), is_scalar=True)
+    assert parts["weights"] - smaller["weights"] == int(shape.linear_weights * (2 - 0.5625))
+
+
+@pytest.mark.parametrize("layout", ["full", "shared_base"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_ppo_is_planned_as_by_the_stage_itself(layout, dtype, tiny_checkpoint, tiny_reward_checkpoint):
+    """Catches two plans of one run that disagree: `rlhf.ppo` counts real modules, the planner multiplies widths."""
+    from rlhf.ppo.config import PPOConfig
+    from rlhf.ppo.memory_plan import plan_memory
+
+    arguments = {"frozen_dtype": dtype, "sample_batch_tokens": 64, "micro_batch_tokens": 128}
+    scalar = str(tiny_reward_checkpoint)
+    models = {"helpfulness_reward_model": scalar, "safety_reward_model": scalar}
+    config = PPOConfig(model_name_or_path=str(tiny_checkpoint), **models, **arguments)
+    theirs = {plan.layout: plan for plan in plan_memory(config)}[layout]
+    ours = ppo_memory({**arguments, "layout": layout}, read_shape(tiny_checkpoint), Layout())
+    assert ours.get("trained weights", 0) == theirs.trained_weights
+    assert ours.get("adapters", 0) == theirs.adapters
+    assert (ours["frozen weights"], ours["gradients"]) == (theirs.frozen_weights, theirs.gradients)
+    assert (ours["optimizer"], ours["KV cache"]) == (theirs.optimizer, theirs.kv_cache)
+
+
+def test_update_and_sampling_of_ppo_take_turns():
+    memory = {"weights": 10, "gradients": 5, "logits": 1, "activations": 2, "KV cache": 7}
+    assert Estimate(memory).peak == 10 + 8
+    assert Estimate({**memory, "KV cache": 70}).peak == 10 + 70
+    assert Estimate({"weights": 10, "KV cache": 7}).peak == 17
+    assert not Estimate({"weights": 24 * GIB}).fits(find_device("4090"))
+    assert Estimate({"weights": 22 * GIB}).fits(find_device("4090"))
+
+
+def test_a_pass_takes_two_operations_a_weight_and_token():
+    shape = shape_of({**SEVEN, "num_hidden_layers": 1})
+    weights = 4 * 4096**2 + 3 * 4096 * 11008
+    by_hand = 3 * 10 * 100 * (2 * (weights + 32000 * 4096) + 4 * 4096 * 50) / 1e12
+    assert pass_seconds(shape, 10, 100, Speed(1e12, 1), passes=3, with_output=True) == pytest.approx(by_hand)
+
+
+def test_sampling_reads_weights_and_cache_once_a_token():
+    shape = shape_of(SEVEN)
+    seconds = sampling_seconds(shape, 8, 100, 50, 4 * 150, Speed(1e30, 1e12), 2)  # two batches of four rows
+    cache = 2 * 32 * 4096 * 4 * 125 * 2
+    assert seconds == pytest.approx(2 * 50 * (2 * shape.causal_lm + cache) / 1e12)
+
+
+def test_steps_that_have_not_run_are_planned_by_the_model_their_chain_starts_from(recipe, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(('{"messages": "' + "x" * 380 + '"}\n') * 10)
+    root = recipe.root
+    sft = step("sft", "sft", root, model_name_or_path=TINY, dataset_name=[str(rows)], num_train_epochs=2)
+    reward = step("rm", "reward_model", root, model_name_or_path=str(sft.output), preferences=["not/here.jsonl"])
+    steps = [sft, reward]
+    assert origin_of(str(sft.output), steps) == TINY
+    h100 = find_device("NVIDIA H100 80GB HBM3")
+    planned = [estimate(each, recipe, h100, steps=steps) for each in steps]
+    assert planned[1].memory["weights"] == 4 * read_shape(TINY).classifier
+    assert planned[0].seconds > 0 and "10 rows" in planned[0].why and "2 epochs" in planned[0].why
+    assert planned[1].seconds is None and "1,000 rows" in planned[1].why
+    slower = estimate(sft, recipe, h100, utilisation=0.2, steps=steps)
+    assert slower.seconds == pytest.approx(2 * planned[0].seconds)
+
+
+def test_what_cannot_be_planned_says_why(recipe, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "gpt_neox"}')
+    unknown = step("sft", "sft", recipe.root, model_name_or_path=str(other))
+    h200 = find_device("H200")
+    assert "'gpt_neox' are not known" in estimate(unknown, recipe, h200, steps=[unknown]).why
+    importing = step("import", "reward_model.importers", recipe.root)
+    assert estimate(importing, recipe, h200, steps=[importing]).why == "runs no model"
+    sampling = step("s", "rlhf.evaluate", recipe.root, checkpoints=[TINY], num_prompts=4)
+    on_cpu = estimate(sampling, recipe, Device("this CPU", GIB), steps=[sampling])
+    assert on_cpu.memory and on_cpu.seconds is None and "not known" in on_cpu.why
+    assert estimate(sampling, recipe, h200, steps=[sampling]).seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("launch", "expected"),
+    [
+        ({"distributed_type": "MULTI_GPU", "num_processes": 4}, Layout(4)),
+        ({"distributed_type": "FSDP", "num_processes": 8, "mixed_precision": "bf16"}, (True, True, True)),
+        ({"distributed_type": "FSDP", "fsdp_config": {"fsdp_reshard_after_forward": False}}, (False, True, True)),
+        ({"distributed_type": "DEEPSPEED", "deepspeed_config": {"zero_stage": 2}}, (False, True, True)),
+        ({"distributed_type": "DEEPSPEED", "deepspeed_config": {"zero_stage": 3}}, (True, True, True)),
+    ],
+)
+def test_the_launch_config_says_what_is_divided(recipe, tmp_path, launch, expected):
+    file = tmp_path / "launch.yaml"
+    file.write_text(yaml.safe_dump(launch))
+    layout = layout_of(replace(recipe, accelerate=file))
+    found = (layout.weights, layout.gradients, layout.optimizer)
+    assert layout == expected if isinstance(expected, Layout) else found == expected
+
+
+def test_devices_are_found_by_their_usual_names():
+    assert [find_device(device.name) for device in DEVICES] == list(DEVICES)
+    assert find_device("NVIDIA A100-SXM4-80GB").name == "A100"
+    assert find_device("4090").memory == 24 * GIB
+    with pytest.raises(InputError, match="no GPU 'H20O'.*H200"):
+        find_device("H20O")
+
+
+def test_only_files_that_stand_here_are_counted(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "abcdefgh"}\n' * 700)  # 20 characters a row
+    sizes = sizes_of([str(rows)])
+    assert sizes.mean_tokens == 5 and sizes.rows == 700 * 21 // 20
+    assert sizes_of([str(rows), "some/hub-set"]) is None
+    assert sizes_of([]) is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compares with the measured peak of a GPU")
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_peak_on_a_gpu_is_within_fifteen_percent(checkpointing, tmp_path, tiny_tokenizer):
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    kind = {**SEVEN, "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12, "num_attention_heads": 16}
+    shape = shape_of(kind)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**kind))
+    rows = [{"input_ids": [5] * 1024, "labels": [5] * 1024}] * 8
+    arguments = {"per_device_train_batch_size": 4, "max_length": 1024, "gradient_checkpointing": checkpointing}
+    config = SFTConfig(
+        output_dir=str(tmp_path),
+        max_steps=2,
+        bf16=True,
+        report_to=[],
+        dataset_kwargs={"skip_prepare_dataset": True},
+        **arguments,
+    )
+    trainer = SFTTrainer(model, config, train_dataset=Dataset.from_list(rows), processing_class=tiny_tokenizer)
+    torch.cuda.reset_peak_memory_stats()
+    trainer.train()
+    planned = sum(training_memory(arguments, shape, Layout(), is_scalar=False).values())
+    assert planned == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.15)

@@ -21,8 +21,8 @@ def check_dialogues(
     ):
         known = read_constraints(constraints)
         for source in combinations:
-            if not check_up.waits_for(source, f"combinations of {source}"):
-                read_combinations(source, known)
+            if place := check_up.locate(source):
+                read_combinations(place, known)
     conversations = _read(check_up, dialogues)
     tokenizer = check_up.models.tokenizer(model) if conversations else None
     if tokenizer is None:

@@ -10,7 +10,7 @@ from typing import Any
 from trl import ModelConfig, RewardConfig, get_peft_config
 
 from chat_model.check_up import ROWS_READ, CheckUp, refuse_long, spread
-from chat_model.conversation import PreferencePair
+from chat_model.conversation import Message, PreferencePair
 from chat_model.errors import InputError
 from chat_model.loading import load_scalar_model
 from chat_model.mask_viewer import coloured
@@ -23,8 +23,13 @@ from reward_model.data import encode_pair, fill_ratings
 from reward_model.scoring import RewardScorer, check_scorer
 from reward_model.train import check_reload
 
-_ON_TOKENS = ("template and masks", "over-long pairs", "reload parity")
+_ON_PAIRS = ("template and masks", "over-long pairs")
 _PROBES = 8
+_QUESTION, _YES, _NO = (
+    Message("user", "Is it so?"),
+    Message("assistant", "Yes."),
+    Message("assistant", "No, it is not."),
+)
 
 
 def check(
@@ -37,13 +42,16 @@ def check(
     if check_up.output:
         check_scorer(check_up, str(check_up.output), [pair.prompt + pair.chosen for pair in pairs[:_PROBES]])
     name = str(model_config.model_name_or_path)
-    tokenizer = check_up.models.tokenizer(name) if pairs else None
+    tokenizer = check_up.models.tokenizer(name)
     if tokenizer is None:
-        check_up.waiting |= dict.fromkeys(_ON_TOKENS, f"the tokenizer of {name}" if pairs else "its pairs")
+        check_up.waiting |= dict.fromkeys((*_ON_PAIRS, "reload parity"), f"the tokenizer of {name}")
         return
-    _check_tokens(check_up, tokenizer, name, pairs, config.max_length)
+    if pairs:
+        _check_tokens(check_up, tokenizer, name, pairs, config.max_length)
+    else:
+        check_up.waiting |= dict.fromkeys(_ON_PAIRS, "its pairs")
     if not check_up.failed(PREFIX_STABLE):
-        check_head(check_up, tokenizer, name, pairs, model_config)
+        check_head(check_up, tokenizer, name, model_config)
 
 
 def _read(check_up: CheckUp, source: str) -> list[PreferencePair]:
@@ -115,9 +123,7 @@ def _scored(tokenizer: Any, messages: Any) -> Any:
     return coloured(tokenizer, Rendered(token_ids, [False] * (len(token_ids) - 1) + [True]))
 
 
-def check_head(
-    check_up: CheckUp, tokenizer: Any, name: str, pairs: Sequence[PreferencePair], model_config: ModelConfig
-) -> None:
+def check_head(check_up: CheckUp, tokenizer: Any, name: str, model_config: ModelConfig) -> None:
     """Save and load a small model of the architecture as training will, its adapter merged, and compare scores."""
     with check_up.check(
         "reload parity",
@@ -133,7 +139,7 @@ def check_head(
         model = load_scalar_model(start, tokenizer)
         with tempfile.TemporaryDirectory() as folder:
             scorer = RewardScorer(_saved(model, tokenizer, model_config, Path(folder)), tokenizer)
-            check_reload(StageRun(Path(folder)), scorer, pairs[:_PROBES])
+            check_reload(StageRun(Path(folder)), scorer, [PreferencePair((_QUESTION,), (_YES,), (_NO,))])
 
 
 def _saved(model: Any, tokenizer: Any, model_config: ModelConfig, folder: Path) -> Any:

@@ -21,8 +21,6 @@ def check(check_up: CheckUp, arguments: SFTArguments, config: Any, model_config:
     """Check the rows of every source, and what the tokenizer makes of them."""
     documents = [each for name in _sources(arguments) for each in _read(check_up, name, arguments.text_column)]
     name = arguments.tokenizer_name_or_path or str(model_config.model_name_or_path)
-    if check_up.waits_for(name, *_ON_TOKENS) and not check_up.models.tokenizer(name):
-        return
     tokenizer = _tokenizer(check_up, name, arguments, config, model_config, documents) if documents else None
     if tokenizer is None:
         check_up.waiting |= dict.fromkeys(_ON_TOKENS, f"the tokenizer of {name}" if documents else "its rows")

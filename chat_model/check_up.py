@@ -83,7 +83,8 @@ class CheckUp:
         try:
             yield
         except (InputError, *faults) as error:
-            self.findings.append(Finding(name, str(error), why, fix))
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            self.findings.append(Finding(name, f"{kind}{error}", why, fix))
         else:
             self.passed.append(name)
 

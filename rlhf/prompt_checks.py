@@ -14,7 +14,8 @@ from chat_model.template import Rendered, render_prompt
 from chat_model.template_checks import PREFIX_STABLE, check_template, stops_of
 
 _ANSWER = Message("assistant", "Yes.")  # any answer: it shows how the template ends a turn
-_ON_TOKENS = ("template and masks", "room for an answer", "pad token in the embeddings")
+PAD_EMBEDDING = "pad token in the embeddings"
+_ON_TOKENS = ("template and masks", "room for an answer", PAD_EMBEDDING)
 
 
 def check_prompts(
@@ -71,13 +72,7 @@ def _check_room(
     check_up: CheckUp, tokenizer: Any, model: str, prompts: list[Prompt], max_new_tokens: int, tolerated: float
 ) -> None:
     checkpoint = check_up.models.checkpoint(model)
-    with check_up.check(
-        "pad token in the embeddings",
-        "rows of a batch are padded with it: a lookup behind the last embedding ends the run",
-        "fine-tune the model with sft first, which adds a pad token and its embedding",
-    ):
-        if checkpoint and tokenizer.pad_token_id >= (rows := num_embeddings(checkpoint)):
-            raise InputError(f"{model}: the pad token is number {tokenizer.pad_token_id}; there are {rows} embeddings")
+    _check_pad(check_up, tokenizer, model, checkpoint)
     token_ids = [render_prompt(tokenizer, prompt.prompt) for prompt in prompts]
     with check_up.check(
         "room for an answer",
@@ -92,3 +87,13 @@ def _check_room(
             )
     shown = (coloured(tokenizer, Rendered(ids, [False] * len(ids))) for ids in token_ids)
     check_up.show("a prompt, as it is sampled from", shown)
+
+
+def _check_pad(check_up: CheckUp, tokenizer: Any, model: str, checkpoint: str | None) -> None:
+    with check_up.check(
+        PAD_EMBEDDING,
+        "rows of a batch are padded with it: a lookup behind the last embedding ends the run",
+        "fine-tune the model with sft first, which adds a pad token and its embedding",
+    ):
+        if checkpoint and tokenizer.pad_token_id >= (rows := num_embeddings(checkpoint)):
+            raise InputError(f"{model}: the pad token is number {tokenizer.pad_token_id}; there are {rows} embeddings")

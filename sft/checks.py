@@ -73,6 +73,12 @@ def check_documents(
         check_template(check_up, tokenizer, conversations, stops)
     if check_up.failed(PREFIX_STABLE):
         return
+    _check_lengths(check_up, tokenizer, documents, max_length)
+    rows = (coloured(tokenizer, render(tokenizer, messages)) for messages in conversations)
+    check_up.show("a row to train on, the trained tokens in green", rows)
+
+
+def _check_lengths(check_up: CheckUp, tokenizer: Any, documents: Documents, max_length: int | None) -> None:
     with check_up.check(
         "fully masked rows",
         "a row without a trained token costs its reading and teaches nothing; many of them, and little is learnt",
@@ -89,8 +95,6 @@ def check_documents(
     ):
         if max_length:
             refuse_long(report["rows_truncated"], len(documents), max_length, "rows")
-    rows = (coloured(tokenizer, render(tokenizer, messages)) for messages in conversations)
-    check_up.show("a row to train on, the trained tokens in green", rows)
 
 
 def _refuse_masked(report: dict[str, Any], count: int, max_length: int | None) -> None:

@@ -74,7 +74,13 @@ def _examine_step(check_up: CheckUp, step: Step, recipe: Recipe, device: Device,
     check_memory(check_up, step, recipe, device, steps)
     name = f"{step.module}.checks"
     if configs is not None and importlib.util.find_spec(name):
-        resolve(f"{name}.check")(check_up, *configs)
+        with check_up.check(
+            "checks of the stage",
+            "a check broke on this input, and the checks after it were left out; the stage may break on it, too",
+            "look at the other findings first, then at the error",
+            Exception,
+        ):
+            resolve(f"{name}.check")(check_up, *configs)
 
 
 def read_configs(check_up: CheckUp, step: Step) -> tuple[Any, ...] | None:

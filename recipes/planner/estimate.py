@@ -84,11 +84,9 @@ def estimate(
     except InputError as error:
         return Estimate(why=str(error))
     layout = layout_of(recipe)
-    memory = _memory(step, shape, layout)
     speed = speed_of(device, _in_fp32(step, layout), utilisation, bandwidth_used)
-    if speed is None:
-        return Estimate(memory, None, f"{device.name}: its speed is not known to the planner")
-    return Estimate(memory, *_seconds(step, shape, layout, speed))
+    unknown = (None, f"{device.name}: its speed is not known to the planner")
+    return Estimate(_memory(step, shape, layout), *(unknown if speed is None else _seconds(step, shape, layout, speed)))
 
 
 def shape_for(step: Step, steps: Sequence[Step]) -> ModelShape:

@@ -15,6 +15,7 @@ from chat_model.conversation import Prompt
 from chat_model.errors import InputError
 from chat_model.generation import sample
 from chat_model.template import render_prompt
+from chat_model.template_checks import PREFIX_STABLE
 from rlhf.ppo.collection import sampler_log_probs
 from rlhf.ppo.config import PPOConfig, check_config
 from rlhf.ppo.guards import (
@@ -27,7 +28,7 @@ from rlhf.ppo.guards import (
 from rlhf.ppo.losses import policy_ratio
 from rlhf.ppo.models.full import PolicyAndCritic, load_policy_and_critic
 from rlhf.ppo.rollout import Responses, own_responses
-from rlhf.prompt_checks import check_prompts, read_some
+from rlhf.prompt_checks import PAD_EMBEDDING, check_prompts, read_some
 from rlhf.reward_checks import check_reward_models
 
 _ROWS = 4  # prompts of different lengths that are answered
@@ -46,7 +47,7 @@ def check(check_up: CheckUp, config: PPOConfig) -> None:
     _check_prompt_sets(check_up, config, prompts)
     rewards = (config.helpfulness_reward_model, config.safety_reward_model)
     check_reward_models(check_up, *rewards, prompts, config.allow_uncalibrated_safety)
-    if prompts and not check_up.failed("prefix-stable template"):
+    if prompts and not (check_up.failed(PREFIX_STABLE) or check_up.failed(PAD_EMBEDDING)):
         _check_models(check_up, config, prompts)
 
 
@@ -88,13 +89,7 @@ def _check_models(check_up: CheckUp, config: PPOConfig, prompts: Sequence[Prompt
 def _check_premises(
     check_up: CheckUp, config: PPOConfig, models: PolicyAndCritic, tokenizer: Any, prompts: Sequence[Prompt]
 ) -> None:
-    with check_up.check(
-        "log-probabilities",
-        "ratio, KL and loss would be of another distribution than the one that is sampled",
-        "use a model whose logits are its last hidden states times its output embeddings, with at most a soft cap",
-        TrainingFault,
-    ):
-        check_log_probs(models.policy, render_prompt(tokenizer, prompts[0].prompt))
+    _check_own_log_probs(check_up, models, tokenizer, prompts[0])
     responses = _answer(models, tokenizer, prompts, config)
     ours = _log_probs(models, responses, config.temperature)
     with check_up.check(
@@ -105,6 +100,22 @@ def _check_premises(
     ):
         check_no_dropout(models)
         check_first_ratio(_deviation(models, responses, ours, config.temperature), low_precision=False, iteration=0)
+    _check_sampler(check_up, config, models, responses, ours)
+
+
+def _check_own_log_probs(check_up: CheckUp, models: PolicyAndCritic, tokenizer: Any, prompt: Prompt) -> None:
+    with check_up.check(
+        "log-probabilities",
+        "ratio, KL and loss would be of another distribution than the one that is sampled",
+        "use a model whose logits are its last hidden states times its output embeddings, with at most a soft cap",
+        TrainingFault,
+    ):
+        check_log_probs(models.policy, render_prompt(tokenizer, prompt.prompt))
+
+
+def _check_sampler(
+    check_up: CheckUp, config: PPOConfig, models: PolicyAndCritic, responses: Responses, ours: torch.Tensor
+) -> None:
     with check_up.check(
         "sampler against trainer",
         "the samples come from another policy than the one that learns, and the KL turns negative",

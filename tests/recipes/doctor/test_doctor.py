@@ -190,7 +190,7 @@ def plant_dropout(patient, monkeypatch):
 
 def plant_positions_by_length(patient, _):
     """Rotary positions that change with the length of the text: a cache remembers the short text's."""
-    factors = {"short_factor": [1.0] * 4, "long_factor": [32.0] * 4, "original_max_position_embeddings": 30}
+    factors = {"short_factor": [1.0] * 4, "long_factor": [32.0] * 4, "original_max_position_embeddings": 20}
     rope = {"rope_type": "longrope", "rope_theta": 10.0, "factor": 32.0, **factors}
     patient.change(patient.base / "config.json", rope_parameters=rope)
     _sharpen(patient)

@@ -9,8 +9,8 @@ i intermediate width and a heads:
     bf16 weights            2 h + a + 2 in fp32;  4 h + 2 q + 2 k + 4 i                      in bf16
 
 The fp32 terms of h are the two norms' inputs and outputs. Norms of queries and keys (Qwen3, Gemma 3) keep two more
-numbers for each of theirs. Where rows are padded, keys and values are widened to q for the masked kernel, whose output
-is kept once more.
+numbers for each of theirs. Where rows are padded to s tokens, keys and values are widened to q for the masked kernel,
+and each layer keeps its own copy of the mask, s more numbers a token.
 """
 
 from typing import Literal
@@ -20,10 +20,14 @@ from chat_model.model_size import BFLOAT16_BYTES, FLOAT32_BYTES, ModelShape
 Precision = Literal["float32", "autocast", "bfloat16"]
 
 
-def saved_by_a_layer(shape: ModelShape, precision: Precision, padded: bool = False) -> int:
-    """Return the bytes that one layer keeps of one token for the backward pass."""
+def saved_by_a_layer(shape: ModelShape, precision: Precision, padded: int = 0) -> int:
+    """Return the bytes that one layer keeps of one token for the backward pass.
+
+    Args:
+        padded: tokens that all rows are padded to; 0 where none is padded.
+    """
     key_value = shape.query_width if padded else shape.key_value_width
-    wide = (2 + padded) * shape.query_width + 2 * key_value + 4 * shape.intermediate
+    wide = 2 * shape.query_width + 2 * key_value + 4 * shape.intermediate + padded
     small = shape.heads + shape.norms_per_layer
     norms = shape.norms_per_layer * shape.hidden
     head_norms = shape.head_norms * (shape.query_width + shape.key_value_width)
@@ -40,9 +44,7 @@ def saved_by_a_layer(shape: ModelShape, precision: Precision, padded: bool = Fal
             return FLOAT32_BYTES * in_fp32 + BFLOAT16_BYTES * (norms + 2 * shape.hidden + wide + head_norms)
 
 
-def activation_bytes(
-    shape: ModelShape, tokens: int, precision: Precision, checkpointing: bool, padded: bool = False
-) -> int:
+def activation_bytes(shape: ModelShape, tokens: int, precision: Precision, checkpointing: bool, padded: int = 0) -> int:
     """Return the bytes of activations of a micro-batch at the worst moment of its backward pass.
 
     With gradient checkpointing that is the input of every layer, and one layer as a whole that is computed anew.
@@ -50,7 +52,7 @@ def activation_bytes(
     Args:
         tokens: of the micro-batch, padding included.
         checkpointing: whether layers are computed again in the backward pass (Chen et al. 2016).
-        padded: whether rows are of unequal length.
+        padded: tokens that all rows are padded to; 0 where none is padded.
     """
     layer = saved_by_a_layer(shape, precision, padded)
     width = FLOAT32_BYTES if precision != "bfloat16" else BFLOAT16_BYTES

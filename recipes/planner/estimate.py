@@ -25,7 +25,7 @@ from recipes.planner.duration import (
 from recipes.planner.layout import Layout, layout_of
 from recipes.planner.lineage import origin_of
 from recipes.planner.memory import bytes_of, precision_of, training_memory
-from recipes.planner.ppo_memory import NOT_IN_SAMPLING, NOT_IN_UPDATE, ppo_memory
+from recipes.planner.ppo_memory import NOT_IN_SAMPLING, NOT_IN_UPDATE, PROMPT_TOKENS, ppo_memory
 from recipes.planner.rows import RowSizes, named_sources, sizes_of
 from recipes.planner.sampling_memory import sampling_memory
 from recipes.recipe import Recipe
@@ -34,7 +34,6 @@ from recipes.step import Step
 TRAINING = {"sft": False, "reward_model": True}  # module -> whether the model is scalar
 PPO = "rlhf.ppo"
 SAMPLING = ("rlhf.preferences", "rlhf.rejection_sampling", "rlhf.evaluate", "gatt.synthesize", "gatt.evaluate")
-_PROMPT_TOKENS = 256  # where no prompt file is here to be measured; assumed
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _seconds(step: Step, shape: ModelShape, layout: Layout, speed: Speed) -> tup
     if step.module in TRAINING:
         return _training_seconds(step.arguments, shape, layout, speed, TRAINING[step.module])
     prompts = sizes_of(named_sources(step.arguments, "prompts"))
-    tokens = min(prompts.mean_tokens, shape.context) if prompts else _PROMPT_TOKENS
+    tokens = min(prompts.mean_tokens, shape.context) if prompts else PROMPT_TOKENS
     if step.module == PPO:
         return ppo_seconds(step.arguments, shape, layout, speed, tokens), f"prompts of {tokens:.0f} tokens"
     return _sampling_seconds(step, shape, layout, speed, prompts, tokens)

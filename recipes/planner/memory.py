@@ -83,7 +83,7 @@ def _of_a_micro_batch(
     tokens = micro_batch_tokens(arguments, shape, layout, is_scalar)
     precision = precision_of(arguments)
     checkpointing = bool(arguments.get("gradient_checkpointing", True))
-    padded = not arguments.get("packing")
+    padded = 0 if arguments.get("packing") else int(arguments.get("max_length", 1024) or shape.context)
     parts = {"activations": activation_bytes(shape, tokens, precision, checkpointing, padded)}
     if not is_scalar:
         width = FLOAT32_BYTES if precision == "float32" else BFLOAT16_BYTES

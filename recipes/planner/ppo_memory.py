@@ -9,6 +9,7 @@ from recipes.planner.layout import Layout
 from recipes.planner.memory import bytes_of
 
 _MICRO_BATCH_TOKENS, _SAMPLE_BATCH_TOKENS, _LORA_RANK = 16_384, 32_768, 16  # the defaults of `rlhf.ppo.config`
+PROMPT_TOKENS = 256  # of a prompt, where nothing says how long they are; assumed
 NOT_IN_UPDATE, NOT_IN_SAMPLING = ("KV cache",), ("gradients", "logits", "activations")
 
 
@@ -23,11 +24,16 @@ def ppo_memory(arguments: Mapping[str, Any], shape: ModelShape, layout: Layout) 
     precision = "autocast" if layout.mixed_precision == "bf16" else "float32"
     if is_shared and bytes_of(arguments.get("frozen_dtype", "float32")) < FLOAT32_BYTES:
         precision = "bfloat16"
-    parts["activations"] = activation_bytes(shape, tokens, precision, checkpointing, padded=True)
+    parts["activations"] = activation_bytes(shape, tokens, precision, checkpointing, _padded(arguments))
     parts["logits"] = logits_bytes(min(chunk_size(shape.vocabulary, "cuda"), tokens), shape.vocabulary)
     sampled = int(arguments.get("sample_batch_tokens", _SAMPLE_BATCH_TOKENS))
     parts["KV cache"] = shape.key_value_cache(sampled, bytes_of(_sampling_dtype(arguments)))
     return parts
+
+
+def _padded(arguments: Mapping[str, Any]) -> int:
+    """Return the tokens that rows are padded to: a prompt and the longest response."""
+    return int(arguments.get("max_prompt_tokens") or PROMPT_TOKENS) + int(arguments.get("max_new_tokens", 512))
 
 
 def _sampling_dtype(arguments: Mapping[str, Any]) -> str:

@@ -1,12 +1,9 @@
 """The memory plan counts what the real models, their gradients, moments, cache and logits take, to the byte."""
 
-import weakref
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from chat_model.loading import load_causal_lm, load_tokenizer
 from chat_model.log_probs import token_log_probs
@@ -15,6 +12,7 @@ from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.memory_plan import MemoryPlan, plan_memory, plan_table
 from rlhf.ppo.models.interface import parameter_groups
 from rlhf.ppo.models.loading import load_models
+from tests.peak_memory import PeakMemory
 
 
 @pytest.fixture
@@ -106,31 +104,6 @@ def test_the_cache_is_as_large_as_that_of_a_real_forward_pass(full):
     assert plan_memory(full)[0].kv_cache == real
     halved = replace(full, frozen_dtype="bfloat16")
     assert [plan.kv_cache for plan in plan_memory(halved)] == [real, real // 2]  # the full layout's policy is fp32
-
-
-class PeakMemory(TorchDispatchMode):
-    """The most bytes that tensors made within it held at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.held, self.now, self.peak = {}, 0, 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(output):
-            if isinstance(tensor, torch.Tensor):
-                self._hold(tensor.untyped_storage())
-        self.peak = max(self.peak, self.now)
-        return output
-
-    def _hold(self, storage):
-        if storage._cdata not in self.held:
-            self.held[storage._cdata] = storage.nbytes()
-            self.now += storage.nbytes()
-            weakref.finalize(storage, self._free, storage._cdata)
-
-    def _free(self, key):
-        self.now -= self.held.pop(key)
 
 
 def test_a_chunk_of_logits_peaks_as_planned(full):

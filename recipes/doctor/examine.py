@@ -98,10 +98,17 @@ def read_configs(check_up: CheckUp, step: Step) -> tuple[Any, ...] | None:
         file = Path(folder) / "step.yaml"
         content = {**step.arguments, "output_dir": str(step.output)}
         file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
-        try:
-            importlib.import_module(f"{step.module}.__main__").main(["--config", str(file), DRY_RUN])
-        except DryRun as end:
-            return end.configs
-        except InputError as error:
-            raise InputError(str(error).replace(str(file), step.name)) from error
+        return _dry_run(check_up, step, file)
+    return None
+
+
+def _dry_run(check_up: CheckUp, step: Step, file: Path) -> tuple[Any, ...] | None:
+    try:
+        importlib.import_module(f"{step.module}.__main__").main(["--config", str(file), DRY_RUN])
+    except DryRun as end:
+        return end.configs
+    except InputError as error:
+        raise InputError(str(error).replace(str(file), step.name)) from error
+    except SystemExit:  # a stage with a parser of its own
+        check_up.waiting["configuration"] = f"a module '{step.module}' that takes {DRY_RUN}"
     return None

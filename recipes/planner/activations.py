@@ -17,6 +17,7 @@ from typing import Literal
 
 from chat_model.model_size import BFLOAT16_BYTES, FLOAT32_BYTES, ModelShape
 
+ACTIVATIONS, LAYER_AT_WORK = "activations", "layer at work"
 Precision = Literal["float32", "autocast", "bfloat16"]
 
 
@@ -44,18 +45,24 @@ def saved_by_a_layer(shape: ModelShape, precision: Precision, padded: int = 0) -
             return FLOAT32_BYTES * in_fp32 + BFLOAT16_BYTES * (norms + 2 * shape.hidden + wide + head_norms)
 
 
-def activation_bytes(shape: ModelShape, tokens: int, precision: Precision, checkpointing: bool, padded: int = 0) -> int:
-    """Return the bytes of activations of a micro-batch at the worst moment of its backward pass.
+def activation_parts(
+    shape: ModelShape, tokens: int, precision: Precision, checkpointing: bool, padded: int = 0
+) -> dict[str, int]:
+    """Return the bytes of a micro-batch's activations: those kept, and those of the layer at work going back.
 
-    With gradient checkpointing that is the input of every layer, and one layer as a whole that is computed anew.
+    With gradient checkpointing (Chen et al. 2016) the input of every layer is kept, and the layer at work is computed
+    anew; otherwise all is kept, and at work are the gradients between two layers alone.
 
     Args:
         tokens: of the micro-batch, padding included.
-        checkpointing: whether layers are computed again in the backward pass (Chen et al. 2016).
+        checkpointing: whether layers are computed again in the backward pass.
         padded: tokens that all rows are padded to; 0 where none is padded.
     """
     layer = saved_by_a_layer(shape, precision, padded)
     width = FLOAT32_BYTES if precision != "bfloat16" else BFLOAT16_BYTES
     gradients = 2 * shape.intermediate * (FLOAT32_BYTES if precision == "float32" else BFLOAT16_BYTES)
-    kept = shape.layers * shape.hidden * width + layer if checkpointing else shape.layers * layer
-    return tokens * (kept + gradients + 3 * shape.hidden * width)
+    gradients += 3 * shape.hidden * width
+    if not checkpointing:
+        return {ACTIVATIONS: tokens * shape.layers * layer, LAYER_AT_WORK: tokens * gradients}
+    kept = shape.layers * shape.hidden * width
+    return {ACTIVATIONS: tokens * kept, LAYER_AT_WORK: tokens * (layer + gradients)}

@@ -11,6 +11,7 @@ from typing import Any
 from chat_model.errors import InputError
 from chat_model.model_size import ModelShape, read_shape
 from recipes.chain import steps_of
+from recipes.planner.activations import ACTIVATIONS, LAYER_AT_WORK
 from recipes.planner.devices import Device
 from recipes.planner.duration import (
     BANDWIDTH_USED,
@@ -25,7 +26,7 @@ from recipes.planner.duration import (
 from recipes.planner.layout import Layout, layout_of
 from recipes.planner.lineage import origin_of
 from recipes.planner.memory import bytes_of, precision_of, training_memory
-from recipes.planner.ppo_memory import NOT_IN_SAMPLING, NOT_IN_UPDATE, PROMPT_TOKENS, ppo_memory
+from recipes.planner.ppo_memory import PROMPT_TOKENS, ppo_memory
 from recipes.planner.rows import RowSizes, named_sources, sizes_of
 from recipes.planner.sampling_memory import sampling_memory
 from recipes.recipe import Recipe
@@ -46,12 +47,12 @@ class Estimate:
 
     @property
     def peak(self) -> int:
-        """Bytes held at once; PPO's update and its sampling take turns, so their own parts do not add up."""
-        without = [
-            sum(size for name, size in self.memory.items() if name not in absent)
-            for absent in (NOT_IN_UPDATE, NOT_IN_SAMPLING)
-        ]
-        return max(without) if set(NOT_IN_UPDATE) & set(self.memory) else sum(self.memory.values())
+        """Bytes held at once. Update and sampling take turns; so do, in an update, the logits and the layer at work."""
+        part = self.memory.get
+        in_turn = {"KV cache", "gradients", ACTIVATIONS, LAYER_AT_WORK, "logits"}
+        always = sum(size for name, size in self.memory.items() if name not in in_turn)
+        update = part("gradients", 0) + part(ACTIVATIONS, 0) + max(part("logits", 0), part(LAYER_AT_WORK, 0))
+        return always + max(update, part("KV cache", 0))
 
     def fits(self, device: Device) -> bool:
         """Whether the peak is within what a run may take of the device's memory."""

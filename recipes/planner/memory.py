@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat_model.model_size import BFLOAT16_BYTES, FLOAT32_BYTES, ModelShape, four_bit_bytes
-from recipes.planner.activations import Precision, activation_bytes
+from recipes.planner.activations import Precision, activation_parts
 from recipes.planner.layout import Layout
 
 _BYTES = {"float32": FLOAT32_BYTES, "bfloat16": BFLOAT16_BYTES, "float16": BFLOAT16_BYTES}
-_TILE = (4096, 32_768)  # tokens and vocabulary of the logits that TRL 1.16 holds at once (trl.kernels.chunked_logprob)
+_TILE = (4096, 32_768)  # the most tokens, and the width, of the logits TRL 1.16 holds (trl.kernels.chunked_logprob)
 
 
 def bytes_of(dtype: str | None) -> int:
@@ -25,7 +25,7 @@ def precision_of(arguments: Mapping[str, Any], default: bool = True) -> Precisio
 
 
 def training_memory(arguments: Mapping[str, Any], shape: ModelShape, layout: Layout, is_scalar: bool) -> dict[str, int]:
-    """Return the parts of supervised fine-tuning, or with `is_scalar` of a reward model; they are held at once."""
+    """Return the parts of supervised fine-tuning, or with `is_scalar` of a reward model; see `Estimate.peak`."""
     total = shape.classifier if is_scalar else shape.causal_lm
     trained = lora_parameters(arguments, shape, is_scalar)
     weight_bytes = bytes_of(arguments.get("dtype", "float32"))
@@ -84,10 +84,10 @@ def _of_a_micro_batch(
     precision = precision_of(arguments)
     checkpointing = bool(arguments.get("gradient_checkpointing", True))
     padded = 0 if arguments.get("packing") else int(arguments.get("max_length", 1024) or shape.context)
-    parts = {"activations": activation_bytes(shape, tokens, precision, checkpointing, padded)}
+    parts = activation_parts(shape, tokens, precision, checkpointing, padded)
     if not is_scalar:
         width = FLOAT32_BYTES if precision == "float32" else BFLOAT16_BYTES
-        tile = min(tokens, _TILE[0]) * min(shape.vocabulary, _TILE[1]) * width
+        tile = min(tokens, _TILE[0]) * _TILE[1] * width  # as wide for a smaller vocabulary
         parts["logits"] = tile + is_trained_whole * shape.embedding * FLOAT32_BYTES
     return parts
 

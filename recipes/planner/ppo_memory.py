@@ -4,17 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat_model.model_size import FLOAT32_BYTES, ModelShape, chunk_size, four_bit_bytes, logits_bytes
-from recipes.planner.activations import activation_bytes
+from recipes.planner.activations import activation_parts
 from recipes.planner.layout import Layout
 from recipes.planner.memory import bytes_of
 
 _MICRO_BATCH_TOKENS, _SAMPLE_BATCH_TOKENS, _LORA_RANK = 16_384, 32_768, 16  # the defaults of `rlhf.ppo.config`
 PROMPT_TOKENS = 256  # of a prompt, where nothing says how long they are; assumed
-NOT_IN_UPDATE, NOT_IN_SAMPLING = ("KV cache",), ("gradients", "logits", "activations")
 
 
 def ppo_memory(arguments: Mapping[str, Any], shape: ModelShape, layout: Layout) -> dict[str, int]:
-    """Return the parts of PPO; gradients, logits and activations belong to the update, the KV cache to sampling."""
+    """Return the parts of PPO; see `Estimate.peak` for those that take turns."""
     is_shared = arguments.get("layout") == "shared_base"
     parts = _shared_base(arguments, shape) if is_shared else _full(arguments, shape)
     divided = {"trained weights": layout.weights, "gradients": layout.gradients, "optimizer": layout.optimizer}
@@ -24,7 +23,7 @@ def ppo_memory(arguments: Mapping[str, Any], shape: ModelShape, layout: Layout) 
     precision = "autocast" if layout.mixed_precision == "bf16" else "float32"
     if is_shared and bytes_of(arguments.get("frozen_dtype", "float32")) < FLOAT32_BYTES:
         precision = "bfloat16"
-    parts["activations"] = activation_bytes(shape, tokens, precision, checkpointing, _padded(arguments))
+    parts |= activation_parts(shape, tokens, precision, checkpointing, _padded(arguments))
     parts["logits"] = logits_bytes(min(chunk_size(shape.vocabulary, "cuda"), tokens), shape.vocabulary)
     sampled = int(arguments.get("sample_batch_tokens", _SAMPLE_BATCH_TOKENS))
     parts["KV cache"] = shape.key_value_cache(sampled, bytes_of(_sampling_dtype(arguments)))

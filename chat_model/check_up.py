@@ -115,6 +115,14 @@ class CheckUp:
                 return str(stand_in)
         return None if self.waits_for(source, f"columns of {source}") else source
 
+    def read(self, source: str, parse: Callable[[str], Iterator[T]], why: str, fix: str) -> list[T]:
+        """Return the first rows of a source as `parse` gives them; none, noted as waiting or found, if it cannot be."""
+        place = self.locate(source)
+        if place is not None:
+            with self.check("columns", why, fix):
+                return [*itertools.islice(parse(place), ROWS_READ)]
+        return []
+
     def show(self, title: str, texts: Iterable[Text]) -> None:
         """Show the first few texts, as many as were asked for."""
         self.shown += [(title, text) for text in itertools.islice(texts, self.rows_shown)]

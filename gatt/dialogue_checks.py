@@ -1,9 +1,8 @@
 """Checks that GAtt's stages have in common: dialogues whose questions are asked, constraints, combinations of them."""
 
-import itertools
 from collections.abc import Sequence
 
-from chat_model.check_up import ROWS_READ, CheckUp, spread
+from chat_model.check_up import CheckUp, spread
 from chat_model.conversation import Conversation
 from chat_model.mask_viewer import coloured
 from chat_model.rows import read_rows
@@ -37,12 +36,10 @@ def check_dialogues(
 
 
 def _read(check_up: CheckUp, source: str) -> list[Conversation]:
-    conversations: list[Conversation] = []
-    place = check_up.locate(source)
-    if place is not None:
-        with check_up.check(
-            "columns", "the stage would stop at this row", "mend the row: messages, an answer at its end"
-        ):
-            rows = itertools.islice(read_rows(place, stream=True), ROWS_READ)
-            conversations = spread([Conversation.from_row(row, where) for where, row in rows])
-    return conversations
+    conversations = check_up.read(
+        source,
+        lambda place: (Conversation.from_row(row, where) for where, row in read_rows(place, stream=True)),
+        why="the stage would stop at this row",
+        fix="mend the row: messages, with an answer at the end",
+    )
+    return spread(conversations)

@@ -1,6 +1,5 @@
 """What can be said of a reward model's training before it starts: its pairs, their lengths, its head."""
 
-import itertools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +8,7 @@ from typing import Any
 
 from trl import ModelConfig, RewardConfig, get_peft_config
 
-from chat_model.check_up import ROWS_READ, CheckUp, refuse_long, spread
+from chat_model.check_up import CheckUp, refuse_long, spread
 from chat_model.conversation import Message, PreferencePair
 from chat_model.errors import InputError
 from chat_model.loading import load_scalar_model
@@ -55,17 +54,14 @@ def check(
 
 
 def _read(check_up: CheckUp, source: str) -> list[PreferencePair]:
-    pairs: list[PreferencePair] = []
-    place = check_up.locate(source)
-    if place is not None:
-        with check_up.check(
-            "columns",
-            "training would stop at this row",
-            "mend the row, or import the set with `rounds import`, which maps its columns",
-        ):
-            rows = itertools.islice(read_rows(place, stream=True), ROWS_READ)
-            pairs = spread([PreferencePair.from_row(row, where) for where, row in rows])
-    return pairs
+    """Return some pairs of a source that is here, spread over its first thousands."""
+    pairs = check_up.read(
+        source,
+        lambda place: (PreferencePair.from_row(row, where) for where, row in read_rows(place, stream=True)),
+        why="training would stop at this row",
+        fix="mend the row, or import the set with `rounds import`, which maps its columns",
+    )
+    return spread(pairs)
 
 
 def _check_labels(check_up: CheckUp, pairs: Sequence[PreferencePair], arguments: RewardModelArguments) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from chat_model.check_up import LONG_SHARE, ROWS_READ, CheckUp, spread
@@ -47,19 +48,22 @@ def check_prompts(
 
 def read_some(check_up: CheckUp, source: str, num_prompts: int | None = None) -> list[Prompt]:
     """Return some prompts of a source that is here, checked, spread over its first thousands."""
-    prompts: list[Prompt] = []
-    place = check_up.locate(source)
-    if place is not None:
-        with check_up.check(
-            "columns", "the stage would stop at this row", "mend the row: prompt, and is_safety if known"
-        ):
-            rows = itertools.islice(read_rows(place, stream=True), ROWS_READ)
-            prompts = [Prompt.from_row(row, where) for where, row in rows]
-            if not prompts:
-                raise InputError(f"{source}: found no rows; expected at least one")
+    prompts = check_up.read(
+        source, _parse, why="the stage would stop at this row", fix="mend the row: prompt, and is_safety if it is known"
+    )
+    if prompts:
         with check_up.check("enough prompts", "the stage would stop at once", "lower num_prompts, or add prompts"):
             _refuse_too_few(prompts, source, num_prompts)
     return spread(prompts)
+
+
+def _parse(place: str) -> Iterator[Prompt]:
+    rows = read_rows(place, stream=True)
+    first = next(rows, None)
+    if first is None:
+        raise InputError(f"{place}: found no rows; expected at least one")
+    for where, row in itertools.chain([first], rows):
+        yield Prompt.from_row(row, where)
 
 
 def _refuse_too_few(prompts: list[Prompt], source: str, num_prompts: int | None) -> None:

@@ -1,9 +1,8 @@
 """What can be said of a fine-tuning run before it starts: its rows, its template and its masks (`rounds doctor`)."""
 
-import itertools
 from typing import Any
 
-from chat_model.check_up import ROWS_READ, CheckUp, refuse_long, spread
+from chat_model.check_up import CheckUp, refuse_long, spread
 from chat_model.conversation import Conversation
 from chat_model.errors import InputError
 from chat_model.loading import TINY
@@ -52,16 +51,13 @@ def _sources(arguments: SFTArguments) -> list[str]:
 
 def _read(check_up: CheckUp, source: str, text_column: str) -> Documents:
     """Return some documents of a source that is here, spread over its first thousands."""
-    documents: Documents = []
-    place = check_up.locate(source)
-    if place is not None:
-        with check_up.check(
-            "columns",
-            "training would stop at this row, or train on something else than was meant",
-            "mend the row, or import the set with `rounds import`",
-        ):
-            documents = spread([*itertools.islice(read_documents(place, text_column, stream=True), ROWS_READ)])
-    return documents
+    documents = check_up.read(
+        source,
+        lambda place: read_documents(place, text_column, stream=True),
+        why="training would stop at this row, or train on something else than was meant",
+        fix="mend the row, or import the set with `rounds import`",
+    )
+    return spread(documents)
 
 
 def check_documents(

@@ -280,7 +280,7 @@ FAULTS = {
     "positions by length": ("ppo", plant_positions_by_length, "sampler against trainer", "nats a token"),
     "logits that are scaled": ("ppo", plant_scaled_logits, "log-probabilities", "differ by"),
     "full disk": ("sft", plant_full_disk, "disk space", "are free"),
-    "batch beyond the memory": ("sft", plant_long_batches, "memory plan", "activations"),
+    "batch beyond the memory": ("sft", plant_long_batches, "memory plan", "layer at work"),
     "model folder that is not there": ("sft", plant_missing_model, "models can be read", "no such folder"),
     "gated model": ("sft", plant_gated_model, "models can be read", "is gated"),
     "model that cannot be reached": ("sft", plant_unreachable_model, "models can be read", "cannot be reached"),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chat_model.model_size import FLOAT32_BYTES, ModelShape
+from chat_model.model_size import ModelShape
 from recipes.planner.devices import Device
 from recipes.planner.layout import Layout
 
@@ -67,14 +67,19 @@ def training_passes(arguments: Mapping[str, Any], default_checkpointing: bool) -
 
 
 def ppo_seconds(
-    arguments: Mapping[str, Any], shape: ModelShape, layout: Layout, speed: Speed, prompt_tokens: float
+    arguments: Mapping[str, Any],
+    shape: ModelShape,
+    layout: Layout,
+    speed: Speed,
+    prompt_tokens: float,
+    weight_bytes: int,
 ) -> float:
     """Return the seconds of a PPO run: each iteration samples, measures with five models and trains two."""
     responses = int(arguments.get("batch_size", 512)) / layout.processes
     new = int(arguments.get("max_new_tokens", 512))
     tokens_together = int(arguments.get("sample_batch_tokens", 32_768))
     length = prompt_tokens + new
-    sampling = sampling_seconds(shape, responses, prompt_tokens, new, tokens_together, speed, FLOAT32_BYTES)
+    sampling = sampling_seconds(shape, responses, prompt_tokens, new, tokens_together, speed, weight_bytes)
     measuring = pass_seconds(shape, responses, length, speed, passes=5, with_output=False)
     passes = 2 * training_passes(arguments, default_checkpointing=False) * int(arguments.get("num_epochs", 1))
     training = pass_seconds(shape, responses, length, speed, passes, with_output=False)

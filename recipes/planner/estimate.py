@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chat_model.errors import InputError
-from chat_model.model_size import ModelShape, read_shape
+from chat_model.model_size import FLOAT32_BYTES, ModelShape, read_shape
 from recipes.chain import steps_of
 from recipes.planner.activations import ACTIVATIONS, LAYER_AT_WORK
 from recipes.planner.devices import Device
@@ -26,7 +26,7 @@ from recipes.planner.duration import (
 from recipes.planner.layout import Layout, layout_of
 from recipes.planner.lineage import origin_of
 from recipes.planner.memory import bytes_of, precision_of, training_memory
-from recipes.planner.ppo_memory import PROMPT_TOKENS, ppo_memory
+from recipes.planner.ppo_memory import PROMPT_TOKENS, ppo_memory, sampling_bytes
 from recipes.planner.rows import RowSizes, named_sources, sizes_of
 from recipes.planner.sampling_memory import sampling_memory
 from recipes.recipe import Recipe
@@ -109,8 +109,8 @@ def _in_fp32(step: Step, layout: Layout) -> bool:
     if step.module in TRAINING:
         return precision_of(step.arguments) == "float32"
     if step.module == PPO:
-        return layout.mixed_precision == "no" and bytes_of(step.arguments.get("frozen_dtype", "float32")) == 4
-    return bytes_of(step.arguments.get("dtype", "float32")) == 4
+        return layout.mixed_precision == "no" and sampling_bytes(step.arguments) == FLOAT32_BYTES
+    return bytes_of(step.arguments.get("dtype", "float32")) == FLOAT32_BYTES
 
 
 def _seconds(step: Step, shape: ModelShape, layout: Layout, speed: Speed) -> tuple[float | None, str]:
@@ -119,7 +119,8 @@ def _seconds(step: Step, shape: ModelShape, layout: Layout, speed: Speed) -> tup
     prompts = sizes_of(named_sources(step.arguments, "prompts"))
     tokens = min(prompts.mean_tokens, shape.context) if prompts else PROMPT_TOKENS
     if step.module == PPO:
-        return ppo_seconds(step.arguments, shape, layout, speed, tokens), f"prompts of {tokens:.0f} tokens"
+        seconds = ppo_seconds(step.arguments, shape, layout, speed, tokens, sampling_bytes(step.arguments))
+        return seconds, f"prompts of {tokens:.0f} tokens, every response at its bound"
     return _sampling_seconds(step, shape, layout, speed, prompts, tokens)
 
 

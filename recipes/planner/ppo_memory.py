@@ -26,7 +26,7 @@ def ppo_memory(arguments: Mapping[str, Any], shape: ModelShape, layout: Layout) 
     parts |= activation_parts(shape, tokens, precision, checkpointing, _padded(arguments))
     parts["logits"] = logits_bytes(min(chunk_size(shape.vocabulary, "cuda"), tokens), shape.vocabulary)
     sampled = int(arguments.get("sample_batch_tokens", _SAMPLE_BATCH_TOKENS))
-    parts["KV cache"] = shape.key_value_cache(sampled, bytes_of(_sampling_dtype(arguments)))
+    parts["KV cache"] = shape.key_value_cache(sampled, sampling_bytes(arguments))
     return parts
 
 
@@ -35,8 +35,10 @@ def _padded(arguments: Mapping[str, Any]) -> int:
     return int(arguments.get("max_prompt_tokens") or PROMPT_TOKENS) + int(arguments.get("max_new_tokens", 512))
 
 
-def _sampling_dtype(arguments: Mapping[str, Any]) -> str:
-    return str(arguments.get("frozen_dtype", "float32")) if arguments.get("layout") == "shared_base" else "float32"
+def sampling_bytes(arguments: Mapping[str, Any]) -> int:
+    """Return the bytes of a number in the policy that samples: trained whole it is in fp32, else its base decides."""
+    is_shared = arguments.get("layout") == "shared_base"
+    return bytes_of(arguments.get("frozen_dtype", "float32")) if is_shared else FLOAT32_BYTES
 
 
 def _full(arguments: Mapping[str, Any], shape: ModelShape) -> dict[str, int]:

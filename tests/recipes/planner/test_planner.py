@@ -1,5 +1,6 @@
 """The planner's parts equal what real models hold, and its seconds what its own formulas say by hand."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,6 +207,16 @@ def test_steps_that_have_not_run_are_planned_by_the_model_their_chain_starts_fro
     assert planned[1].seconds is None and "1,000 rows" in planned[1].why
     slower = estimate(sft, recipe, h100, utilisation=0.2, steps=steps)
     assert slower.seconds == pytest.approx(2 * planned[0].seconds)
+
+
+def test_ppo_that_trains_whole_models_is_slower_than_on_a_base_in_bf16(recipe, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({**SEVEN, "architectures": ["LlamaForCausalLM"]}))
+    arguments = {"model_name_or_path": str(tmp_path), "frozen_dtype": "bfloat16", "num_iterations": 1}
+    seconds = []
+    for layout in ("full", "shared_base"):
+        ppo = step(layout, "rlhf.ppo", recipe.root, layout=layout, **arguments)
+        seconds.append(estimate(ppo, recipe, find_device("H100"), steps=[ppo]).seconds)
+    assert seconds[0] > 5 * seconds[1]  # 67 against 989 TFLOP/s, and twice the bytes a weight
 
 
 def test_what_cannot_be_planned_says_why(recipe, tmp_path):

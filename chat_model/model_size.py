@@ -107,14 +107,21 @@ class ModelShape:
         Raises:
             InputError: a name that the model has no layer of.
         """
-        names = tuple(targets or DEFAULT_LORA_TARGETS)
-        names = tuple(self.linear_layers) if "all-linear" in names else names
+        names = self._lora_layers(targets)
         whole = {"score": self.hidden, "embed_tokens": self.embedding, "lm_head": self.embedding}
         for name in (*names, *saved_modules):
             if name not in self.linear_layers and name not in whole:
                 raise InputError(f"lora_target_modules: no layer '{name}'; expected some of {', '.join(names)}")
         widths = sum(sum(self.linear_layers[name]) for name in set(names))
         return self.layers * rank * widths + sum(whole[name] for name in set(saved_modules))
+
+    def lora_inputs(self, targets: Sequence[str] | None = None) -> int:
+        """Return the numbers that the adapted layers of one transformer layer read of one token."""
+        return sum(self.linear_layers[name][0] for name in set(self._lora_layers(targets)))
+
+    def _lora_layers(self, targets: Sequence[str] | None) -> tuple[str, ...]:
+        names = tuple(targets or DEFAULT_LORA_TARGETS)
+        return tuple(self.linear_layers) if "all-linear" in names else names
 
     def key_value_cache(self, tokens: int, bytes_a_number: int) -> int:
         """Return the bytes of the keys and values of `tokens` tokens in all layers."""

@@ -19,27 +19,30 @@ from recipes.step import Step
 _STATES = 3  # numbers of a parameter in a checkpoint that training can go on from: itself and AdamW's two moments
 
 
-def check_memory(check_up: CheckUp, step: Step, recipe: Recipe, device: Device, steps: Sequence[Step]) -> Estimate:
-    """Check that the planned peak of a step fits the device; return the plan."""
+def check_memory(check_up: CheckUp, step: Step, recipe: Recipe, device: Device, steps: Sequence[Step]) -> None:
+    """Check that the planned peak of a step fits the device."""
     if name := _unreadable_origin(step, steps):
         check_up.waiting["memory plan"] = f"the config of {name}"
-        return Estimate()
-    plan = estimate(step, recipe, device, steps=steps)
+        return
     with check_up.check(
         "memory plan",
         "the step would run out of memory, at worst after hours, at its first long batch",
         "lower the batch or max_length, set gradient_checkpointing, use_peft or load_in_4bit, shard over more GPUs "
         "(accelerate), or name the device that it will run on with --device",
     ):
-        if not plan.fits(device):
-            largest = max(plan.memory, key=lambda name: plan.memory[name])
-            raise InputError(
-                f"{plan.peak / GIB:.1f} GiB are planned, {device.name} has room for {device.usable / GIB:.1f}; the "
-                f"largest part is {largest} with {plan.memory[largest] / GIB:.1f}"
-            )
-    if not plan.memory and step.module in (*TRAINING, PPO):
-        check_up.waiting["memory plan"] = plan.why
-    return plan
+        plan = estimate(step, recipe, device, steps=steps)
+        if not plan.memory and step.module in (*TRAINING, PPO):
+            check_up.waiting["memory plan"] = plan.why
+        _refuse_too_large(plan, device)
+
+
+def _refuse_too_large(plan: Estimate, device: Device) -> None:
+    if not plan.fits(device):
+        largest = max(plan.memory, key=lambda name: plan.memory[name])
+        raise InputError(
+            f"{plan.peak / GIB:.1f} GiB are planned, {device.name} has room for {device.usable / GIB:.1f}; the "
+            f"largest part is {largest} with {plan.memory[largest] / GIB:.1f}"
+        )
 
 
 def check_disk(check_up: CheckUp, steps_to_run: Sequence[Step], root: Path, steps: Sequence[Step]) -> None:

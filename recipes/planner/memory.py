@@ -48,10 +48,13 @@ def lora_parameters(arguments: Mapping[str, Any], shape: ModelShape, is_scalar: 
     """Return the parameters of the adapter that a stage trains, or None where the whole model is trained."""
     if not arguments.get("use_peft"):
         return None
-    targets = arguments.get("lora_target_modules")
-    targets = [targets] if isinstance(targets, str) else targets
     saved = [*(arguments.get("lora_modules_to_save") or []), *(["score"] if is_scalar else [])]
-    return shape.lora(int(arguments.get("lora_r") or 16), targets, saved)
+    return shape.lora(int(arguments.get("lora_r") or 16), _lora_targets(arguments), saved)
+
+
+def _lora_targets(arguments: Mapping[str, Any]) -> list[str] | None:
+    targets = arguments.get("lora_target_modules")
+    return [targets] if isinstance(targets, str) else targets
 
 
 def _moment_bytes(arguments: Mapping[str, Any], trained_bytes: int) -> int:
@@ -81,10 +84,13 @@ def _of_a_micro_batch(
     arguments: Mapping[str, Any], shape: ModelShape, layout: Layout, is_scalar: bool, is_trained_whole: bool
 ) -> dict[str, int]:
     tokens = micro_batch_tokens(arguments, shape, layout, is_scalar)
-    precision = precision_of(arguments)
+    precision, dropped = precision_of(arguments), 0
+    if not is_trained_whole:
+        precision = precision_of({**arguments, "dtype": "float32"})
+        dropped = shape.lora_inputs(_lora_targets(arguments)) if arguments.get("lora_dropout", 0.05) else 0
     checkpointing = bool(arguments.get("gradient_checkpointing", True))
     padded = 0 if arguments.get("packing") else int(arguments.get("max_length", 1024) or shape.context)
-    parts = activation_parts(shape, tokens, precision, checkpointing, padded)
+    parts = activation_parts(shape, tokens, precision, checkpointing, padded, dropped)
     if not is_scalar:
         width = FLOAT32_BYTES if precision == "float32" else BFLOAT16_BYTES
         tile = min(tokens, _TILE[0]) * _TILE[1] * width  # as wide for a smaller vocabulary

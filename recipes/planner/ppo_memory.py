@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat_model.model_size import FLOAT32_BYTES, ModelShape, chunk_size, four_bit_bytes, logits_bytes
-from recipes.planner.activations import activation_parts
+from recipes.planner.activations import Precision, activation_parts
 from recipes.planner.layout import Layout
 from recipes.planner.memory import bytes_of
 
@@ -20,9 +20,7 @@ def ppo_memory(arguments: Mapping[str, Any], shape: ModelShape, layout: Layout) 
     parts = {name: layout.share(size, divided.get(name, False)) for name, size in parts.items()}
     tokens = int(arguments.get("micro_batch_tokens", _MICRO_BATCH_TOKENS))
     checkpointing = bool(arguments.get("gradient_checkpointing"))
-    precision = "autocast" if layout.mixed_precision == "bf16" else "float32"
-    if is_shared and bytes_of(arguments.get("frozen_dtype", "float32")) < FLOAT32_BYTES:
-        precision = "bfloat16"
+    precision: Precision = "autocast" if layout.mixed_precision == "bf16" else "float32"
     parts |= activation_parts(shape, tokens, precision, checkpointing, _padded(arguments))
     parts["logits"] = logits_bytes(min(chunk_size(shape.vocabulary, "cuda"), tokens), shape.vocabulary)
     sampled = int(arguments.get("sample_batch_tokens", _SAMPLE_BATCH_TOKENS))

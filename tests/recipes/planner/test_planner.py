@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from chat_model.errors import InputError
@@ -112,6 +113,34 @@ def test_the_worst_moment_of_a_backward_pass_is_within_fifteen_percent(precision
         output.float().square().mean().backward()
     planned = activation_parts(shape_of(config.to_dict()), ids.numel(), precision, checkpointing, padded)
     assert sum(planned.values()) == pytest.approx(measured.peak, rel=0.15)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("dtype", "autocast", "precision"), [("float32", 0, "float32"), ("bfloat16", 1, "autocast")])
+def test_with_lora_a_low_precision_base_keeps_what_fp32_weights_keep(dtype, autocast, precision, checkpointing):
+    config = AutoConfig.for_model("llama", **{**SMALL, "max_position_embeddings": 256})
+    adapters = LoraConfig(r=4, target_modules="all-linear")
+    model = get_peft_model(AutoModelForCausalLM.from_config(config, dtype=dtype), adapters).train()
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    ids = torch.ones(8, 256, dtype=torch.long)
+    with PeakMemory() as measured:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(autocast)):
+            output = model.get_base_model().get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        output.float().square().mean().backward()
+    shape = shape_of(config.to_dict())
+    planned = activation_parts(shape, ids.numel(), precision, checkpointing)
+    assert sum(planned.values()) == pytest.approx(measured.peak - 4 * shape.lora(4, ["all-linear"]), rel=0.15)
+
+
+def test_the_dropout_of_lora_keeps_a_mask_and_a_copy_of_its_inputs():
+    arguments = {"use_peft": True, "max_length": 8, "per_device_train_batch_size": 1, "gradient_checkpointing": False}
+    shape = shape_of(SEVEN)
+    dropped, kept = (
+        training_memory({**arguments, "lora_dropout": rate}, shape, Layout(), is_scalar=False) for rate in (0.05, 0.0)
+    )
+    assert dropped["activations"] - kept["activations"] == 8 * 32 * (2 * 4096) * (1 + 2)  # q_proj and v_proj, autocast
 
 
 def test_checkpointing_keeps_one_layer_whole_and_the_inputs_of_the_others():

@@ -13,16 +13,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from chat_model.model_size import chunk_size
+
 Head = Callable[[torch.Tensor], torch.Tensor]
-
-# Logits held at once: on a CPU what its caches hold (32 MiB), elsewhere enough tokens to be worth reading the head for.
-_CHUNK_LOGITS = {"cpu": 2**23}
-_CHUNK_LOGITS_ELSEWHERE = 2**27
-
-
-def chunk_size(vocab_size: int, device_type: str) -> int:
-    """Return the tokens whose logits are held at once on a device such as "cpu" or "cuda"."""
-    return max(1, _CHUNK_LOGITS.get(device_type, _CHUNK_LOGITS_ELSEWHERE) // vocab_size)
 
 
 def response_log_probs(

@@ -4,6 +4,7 @@ On a machine without an accelerator Accelerate has to be told so when its state 
 `torchrun` started on CPUs each believe to be alone, and all of them write.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,6 +22,15 @@ def on_cpu_only() -> bool:
     import torch
 
     return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+
+
+def this_device() -> tuple[str, int]:
+    """Return name and bytes of memory of the first accelerator, or of this machine where it has none."""
+    import torch
+
+    if on_cpu_only() or not torch.cuda.is_available():
+        return "this machine's CPU", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory
 
 
 def process_state() -> PartialState:

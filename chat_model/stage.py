@@ -27,9 +27,18 @@ from chat_model.rows import remove_unfinished, write_json, write_whole
 RUN_FILE = "run.json"
 CACHE_TAG = "CACHEDIR.TAG"  # of the Cache Directory Tagging Specification: nothing in a folder with it is input
 TRAINER_CHECKPOINT = re.compile(r"checkpoint-\d+")  # the folders of Hugging Face's trainer
+DRY_RUN = "--dry_run"
 _STARTED_FILE = "started.json"
 _PACKAGES = ("rlhf-rounds", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _HASHED_WHOLE = 64 * 2**20  # bytes; larger files are told apart by size and modification time
+
+
+class DryRun(Exception):
+    """A stage that was started with ``--dry_run`` ends here: its configuration is parsed, nothing was run."""
+
+    def __init__(self, name: str, configs: tuple[Any, ...]):
+        super().__init__(f"{name}: the configuration is valid; nothing was run")
+        self.configs = configs
 
 
 @dataclass
@@ -77,7 +86,8 @@ def run_stage(
 ) -> None:
     """Parse the configuration, run ``stage(run, *configs)`` and leave a whole output folder with `run.json`.
 
-    Exactly one of `config_types` has a field `output_dir`, and one may have `seed`.
+    Exactly one of `config_types` has a field `output_dir`, and one may have `seed`. With ``--dry_run`` among the
+    arguments the configuration is parsed and nothing else is done.
 
     Args:
         is_worth_keeping: says of a killed run's partial folder whether it holds work that other settings must not
@@ -86,14 +96,18 @@ def run_stage(
     Raises:
         InputError: bad configuration, an output folder that holds something else, or a changed configuration where a
             killed run left something worth keeping (names the fields).
+        DryRun: the configuration is valid and ``--dry_run`` was given; it carries `configs`.
     """
     from transformers import set_seed
 
     began = time.time()
-    configs, arguments = parse_configs(name, config_types, argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    configs, arguments = parse_configs(name, config_types, [word for word in argv if word != DRY_RUN])
     holder = next(config for config in configs if hasattr(config, "output_dir"))
     if not holder.output_dir:
         raise InputError(f"{name}: output_dir is missing; expected a folder to write to")
+    if DRY_RUN in argv:
+        raise DryRun(name, configs)
     output = Path(holder.output_dir)
     arguments.pop("output_dir", None)
     inputs = find_inputs(arguments)
@@ -112,6 +126,8 @@ def run_as_command(main: Callable[[], None]) -> None:
     try:
         main()
         _wait_for_everyone()
+    except DryRun as end:
+        print(end)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -14,14 +14,19 @@ _PLACE = re.compile(r"\{([\w.\-/]+)\}")
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Return key and value of ``"key=value"``, the value read as YAML. Raises InputError."""
+    """Return key and value of ``"key=value"``, the value read as YAML; a mapping has braces, so ``tiny:`` is a text.
+
+    Raises:
+        InputError: no key, or a value that is not YAML.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set {text}: expected key=value, as in --set data=rows.jsonl")
     try:
-        return key.strip(), yaml.safe_load(value)
+        read = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(f"--set {text}: the value is not YAML ({' '.join(str(error).split())})") from error
+    return key.strip(), value.strip() if isinstance(read, dict) and not value.strip().startswith("{") else read
 
 
 def absolute_path(setting: str, variables: Container[str]) -> str:

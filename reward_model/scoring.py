@@ -17,6 +17,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from chat_model.check_up import CheckUp
 from chat_model.conversation import Message
 from chat_model.errors import InputError
 from chat_model.loading import load_scalar_model, load_tokenizer
@@ -27,10 +28,11 @@ from reward_model.pair_batch import common_prefix, one_row_a_dialogue, one_row_e
 from reward_model.score_batches import batch_groups, group_by_beginning
 from reward_model.score_cache import ScoreCache, model_fingerprint, text_key
 
-__all__ = ["RewardScorer", "batch_tokens_for", "reads_as_safety"]
+__all__ = ["RewardScorer", "batch_tokens_for", "check_scorer", "reads_as_safety"]
 
 _BATCH_TOKENS = 16_384
 _BATCH_TOKENS_ON_CPU = 2_048  # activations of more leave the processor's caches
+_SCORE_TOLERANCE = 1e-3  # of a score in fp32, alone and beside longer texts
 _LONGEST_SHARED_ROW = 4_096  # a longer one spends more on attention than its prompt would cost again
 
 Keys = list[list[bytes]]  # of a forward pass: the texts of each row
@@ -216,4 +218,25 @@ class RewardScorer:
                 f"{beyond} of {len(token_ids)} conversations are longer than the reward model's context of {context} "
                 "tokens; their scores mean little",
                 stacklevel=3,
+            )
+
+
+def check_scorer(check_up: CheckUp, checkpoint: str, conversations: Sequence[Sequence[Message]]) -> None:
+    """Check that a trained reward model loads with its head, and scores a text alike alone and in a padded batch."""
+    with check_up.check(
+        "reward model scores",
+        "scores that hang on the padding, or on a random head, are noise that rejection sampling and PPO will optimise",
+        "train the reward model again; give its tokenizer a pad token that is not the end token",
+    ):
+        path = check_up.models.checkpoint(checkpoint, is_scalar=True)
+        if path is None or not conversations:
+            check_up.waiting["reward model scores"] = f"a checkpoint or texts for {checkpoint}"
+            return
+        scorer = RewardScorer.from_checkpoint(path, device="cpu", calibrated=False)
+        together = scorer.score(conversations)
+        alone = torch.cat([scorer.score([each]) for each in conversations])
+        if not torch.allclose(together, alone, atol=_SCORE_TOLERANCE, rtol=_SCORE_TOLERANCE):
+            difference = (together - alone).abs().max().item()
+            raise InputError(
+                f"{checkpoint}: a text's score differs by up to {difference:.3g} with the padding beside it"
             )

@@ -48,13 +48,16 @@ class TokenizedRows:
         }
 
 
-def read_documents(source: str, text_column: str = "text") -> Iterator[Conversation | PlainText]:
+def read_documents(source: str, text_column: str = "text", stream: bool = False) -> Iterator[Conversation | PlainText]:
     """Yield the rows of `source`: conversations where there is a column `messages`, else plain text.
+
+    Args:
+        stream: read row by row, for those who want the first ones only.
 
     Raises:
         InputError: a row that has neither, or is malformed (names file, line and field).
     """
-    for where, row in read_rows(source):
+    for where, row in read_rows(source, stream=stream):
         if "messages" in row:
             yield Conversation.from_row(row, where)
         elif isinstance(row.get(text_column), str) and row[text_column].strip():

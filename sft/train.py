@@ -51,7 +51,7 @@ def train(run: StageRun, arguments: SFTArguments, config: SFTConfig, model_confi
     """Train and leave model, tokenizer, held-out loss and the account of rows in `run.folder`."""
     check_quantization(model_config)
     documents, held_out = _documents(run, arguments, config.seed)
-    tokenizer = _tokenizer(arguments, config, model_config, documents)
+    tokenizer = make_tokenizer(arguments, config, model_config, documents)
     train_rows = tokenize(tokenizer, documents, config.max_length)
     eval_rows = tokenize(tokenizer, held_out, config.max_length) if held_out else None
     run.count(train=train_rows.report(), **({"held_out": eval_rows.report()} if eval_rows else {}))
@@ -103,7 +103,8 @@ def _split(documents: list, share: float, seed: int) -> tuple[list, list]:
     return shuffled[num_held_out:], shuffled[:num_held_out]
 
 
-def _tokenizer(arguments: SFTArguments, config: SFTConfig, model_config: ModelConfig, documents: list) -> Any:
+def make_tokenizer(arguments: SFTArguments, config: SFTConfig, model_config: ModelConfig, documents: list) -> Any:
+    """Return the tokenizer to train with: the named one, the model's own, or for a tiny model one made of the rows."""
     name = arguments.tokenizer_name_or_path
     if name is None and str(model_config.model_name_or_path).startswith(TINY):
         return train_tokenizer(texts_of(documents), arguments.vocab_size)

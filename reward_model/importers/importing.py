@@ -9,6 +9,7 @@ the module of its name.
 import contextlib
 import dataclasses
 import importlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -100,8 +101,11 @@ class _Counts:
         }
 
 
-def import_dataset(run: StageRun, arguments: ImportArguments) -> None:
+def import_dataset(run: StageRun, arguments: ImportArguments, limit: int | None = None) -> None:
     """Write the files of the module docstring into `run.folder`; the counts go to `run`.
+
+    Args:
+        limit: read no more than this many rows, for a look at what they become.
 
     Raises:
         InputError: nothing to read, a row of another schema, or no usable row for one side of the split.
@@ -111,7 +115,8 @@ def import_dataset(run: StageRun, arguments: ImportArguments) -> None:
     importer = importlib.import_module(f"reward_model.importers.{arguments.name}")
     counts = _Counts()
     with _open_files(run.folder, counts.files) as write:
-        for where, row in tqdm(_rows(importer, arguments), desc=f"import {arguments.name}", unit=" rows"):
+        rows = itertools.islice(_rows(importer, arguments), limit)
+        for where, row in tqdm(rows, desc=f"import {arguments.name}", unit=" rows", disable=limit is not None):
             counts.read += 1
             try:
                 pairs, conversations = _map(importer, row, where)

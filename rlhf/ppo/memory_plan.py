@@ -14,14 +14,10 @@ from torch import nn
 
 from chat_model.adapters import LoraAdapters
 from chat_model.loading import load_config
-from chat_model.log_probs import chunk_size
+from chat_model.model_size import FLOAT32_BYTES, chunk_size, four_bit_bytes, key_value_bytes, logits_bytes
 from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.models.interface import TRAINED_PARTS
 from rlhf.ppo.models.loading import find_adapters, new_adapter
-
-_FLOAT32 = 4  # bytes: trained weights, gradients, and each of AdamW's two moments
-_FOUR_BITS = 0.5 + 4 / 64  # NF4: half a byte a weight, and an fp32 scale for each block of 64
-_LOGIT_COPIES = 3  # of a chunk in fp32 at the peak of its backward pass, as measured
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def _plan_full(config: PPOConfig, with_reward_models: bool) -> MemoryPlan:
     rewards = [_count(AutoModelForSequenceClassification, load_config(name) if own else policy) for name in needed]
     reference = load_config(config.reference_model) if config.reference_model else policy
     frozen = _count(AutoModelForCausalLM, reference) + (sum(rewards) if with_reward_models else 0)
-    trained = _FLOAT32 * (_count(AutoModelForCausalLM, policy) + rewards[0])
+    trained = FLOAT32_BYTES * (_count(AutoModelForCausalLM, policy) + rewards[0])
     return MemoryPlan(
         "full",
         trained_weights=trained,
@@ -85,7 +81,7 @@ def _plan_full(config: PPOConfig, with_reward_models: bool) -> MemoryPlan:
         gradients=trained,
         optimizer=2 * trained,
         logits=_logits(config, policy),
-        kv_cache=_kv_cache(config, policy, _FLOAT32),
+        kv_cache=_kv_cache(config, policy, FLOAT32_BYTES),
     )
 
 
@@ -100,11 +96,11 @@ def _plan_shared_base(config: PPOConfig, with_reward_models: bool) -> MemoryPlan
     head = policy.get_text_config().hidden_size
     num_heads = len({"critic", "helpfulness", "safety"} & set(adapters))
     weights = {name: sum(weight.numel() for weight in lora.parameters_of(name).values()) for name in adapters}
-    trained = _FLOAT32 * (weights["policy"] + weights["critic"] + head)
+    trained = FLOAT32_BYTES * (weights["policy"] + weights["critic"] + head)
     return MemoryPlan(
         "shared_base",
         trained_weights=0,
-        adapters=_FLOAT32 * (sum(weights.values()) + num_heads * head),
+        adapters=FLOAT32_BYTES * (sum(weights.values()) + num_heads * head),
         frozen_weights=frozen,
         gradients=trained,
         optimizer=2 * trained,
@@ -140,7 +136,7 @@ def _base_bytes(base: Any, config: PPOConfig) -> int:
     linear = [layer for layer in base.modules() if isinstance(layer, nn.Linear)]
     shrunk = sum(layer.weight.numel() for layer in linear if layer is not base.get_output_embeddings())
     shrunk = shrunk if config.load_in_4bit else 0
-    return int((everything - shrunk) * _bytes_of(config.frozen_dtype) + shrunk * _FOUR_BITS)
+    return four_bit_bytes(everything, shrunk, _bytes_of(config.frozen_dtype))
 
 
 def _bytes_of(dtype: str) -> int:
@@ -150,8 +146,7 @@ def _bytes_of(dtype: str) -> int:
 def _logits(config: PPOConfig, policy: Any) -> int:
     vocab_size = policy.get_text_config().vocab_size
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    tokens = min(chunk_size(vocab_size, device.type), config.micro_batch_tokens)
-    return _LOGIT_COPIES * tokens * vocab_size * _FLOAT32
+    return logits_bytes(min(chunk_size(vocab_size, device.type), config.micro_batch_tokens), vocab_size)
 
 
 def _kv_cache(config: PPOConfig, policy: Any, bytes_a_number: int) -> int:
@@ -159,4 +154,4 @@ def _kv_cache(config: PPOConfig, policy: Any, bytes_a_number: int) -> int:
     text = policy.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = heads * (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
-    return 2 * text.num_hidden_layers * width * config.sample_batch_tokens * bytes_a_number
+    return key_value_bytes(text.num_hidden_layers, width, config.sample_batch_tokens, bytes_a_number)

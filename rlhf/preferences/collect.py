@@ -68,7 +68,7 @@ def collect(run: StageRun, config: PreferencesConfig, judge_config: JudgeConfig)
         JudgeFailed: the judge does not answer; the same command goes on from where it stopped.
         AnnotationsMissing: people have not annotated every pair yet; the same command goes on when they have.
     """
-    _check(config, judge_config)
+    check_settings(config, judge_config)
     rng = random.Random(config.seed)
     pairs = _pairs(run, config, rng)
     if run.is_main:
@@ -103,7 +103,7 @@ def _annotate(
             return [*apply_rule(resolve(name), name, pairs, rng)]
 
 
-def _check(config: PreferencesConfig, judge_config: JudgeConfig) -> None:
+def check_settings(config: PreferencesConfig, judge_config: JudgeConfig) -> None:
     """Raise InputError for what would otherwise only fail after the sampling, which may take hours."""
     if config.annotator == JUDGE:
         judge_config.check()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from chat_model import log_probs
+from chat_model import model_size
 from chat_model.log_probs import response_log_probs
 
 
@@ -58,7 +58,7 @@ def test_without_a_number_of_tokens_a_chunk_holds_so_many_logits(tiny_model, mon
     rows = []
     head = tiny_model.lm_head.forward
     monkeypatch.setattr(tiny_model.lm_head, "forward", lambda hidden: rows.append(hidden.shape[0]) or head(hidden))
-    monkeypatch.setitem(log_probs._CHUNK_LOGITS, "cpu", 6 * tiny_model.config.vocab_size)
+    monkeypatch.setitem(model_size._CHUNK_LOGITS, "cpu", 6 * tiny_model.config.vocab_size)
     response_log_probs(tiny_model, *make_batch(tiny_model))
     assert max(rows) == 6
 

@@ -8,7 +8,7 @@ import pytest
 
 from chat_model.config import parse_configs
 from chat_model.errors import InputError
-from chat_model.stage import CACHE_TAG, _sizes, find_inputs, fingerprint, run_stage
+from chat_model.stage import CACHE_TAG, DryRun, _sizes, find_inputs, fingerprint, run_as_command, run_stage
 
 
 @dataclass
@@ -155,6 +155,26 @@ def test_a_new_run_replaces_the_old_output(tmp_path):
         run(lambda run, config, name=name: (run.folder / name).write_text("x"), f"--output_dir={tmp_path}/out")
     assert (tmp_path / "out" / "new").exists() and not (tmp_path / "out" / "old").exists()
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_dry_run_parses_the_configuration_and_leaves_nothing(tmp_path):
+    def stage(run, config):
+        raise AssertionError("the stage was run")
+
+    with pytest.raises(DryRun, match="toy: the configuration is valid") as end:
+        run(stage, "--dry_run", f"--output_dir={tmp_path / 'out'}", "--rate=0.25")
+    assert end.value.configs == (ToyConfig(output_dir=str(tmp_path / "out"), rate=0.25),)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="unknown key 'raet'"):
+        run(stage, "--dry_run", f"--output_dir={tmp_path / 'out'}", "--raet=1")
+
+
+def test_a_dry_run_as_a_command_says_so_and_ends_well(capsys):
+    def main():
+        raise DryRun("toy", ())
+
+    run_as_command(main)
+    assert capsys.readouterr().out == "toy: the configuration is valid; nothing was run\n"
 
 
 def test_foreign_folder_is_refused(tmp_path):

@@ -116,6 +116,8 @@ def test_values_of_settings_are_yaml_up_to_the_first_equals_sign():
     assert parse_setting("model=tiny:hidden_size=32,layers=2") == ("model", "tiny:hidden_size=32,layers=2")
     assert parse_setting("ppo.betas=[0.9, 0.95]") == ("ppo.betas", [0.9, 0.95])
     assert parse_setting("data=") == ("data", None)
+    assert parse_setting("model=tiny:") == ("model", "tiny:")  # YAML reads a mapping there
+    assert parse_setting("rm.margin={better: 1}") == ("rm.margin", {"better": 1})
 
 
 def test_fill_keeps_types_and_foreign_braces():

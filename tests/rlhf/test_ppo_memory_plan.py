@@ -1,20 +1,18 @@
 """The memory plan counts what the real models, their gradients, moments, cache and logits take, to the byte."""
 
-import weakref
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from chat_model.loading import load_causal_lm, load_tokenizer
 from chat_model.log_probs import token_log_probs
-from rlhf.ppo import memory_plan
+from chat_model.model_size import LOGIT_COPIES
 from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.memory_plan import MemoryPlan, plan_memory, plan_table
 from rlhf.ppo.models.interface import parameter_groups
 from rlhf.ppo.models.loading import load_models
+from tests.peak_memory import PeakMemory
 
 
 @pytest.fixture
@@ -108,31 +106,6 @@ def test_the_cache_is_as_large_as_that_of_a_real_forward_pass(full):
     assert [plan.kv_cache for plan in plan_memory(halved)] == [real, real // 2]  # the full layout's policy is fp32
 
 
-class PeakMemory(TorchDispatchMode):
-    """The most bytes that tensors made within it held at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.held, self.now, self.peak = {}, 0, 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(output):
-            if isinstance(tensor, torch.Tensor):
-                self._hold(tensor.untyped_storage())
-        self.peak = max(self.peak, self.now)
-        return output
-
-    def _hold(self, storage):
-        if storage._cdata not in self.held:
-            self.held[storage._cdata] = storage.nbytes()
-            self.now += storage.nbytes()
-            weakref.finalize(storage, self._free, storage._cdata)
-
-    def _free(self, key):
-        self.now -= self.held.pop(key)
-
-
 def test_a_chunk_of_logits_peaks_as_planned(full):
     vocabulary, tokens = 10_000, 64
     head = torch.nn.Linear(2, vocabulary, bias=False).requires_grad_(False)
@@ -140,10 +113,10 @@ def test_a_chunk_of_logits_peaks_as_planned(full):
     ids = torch.randint(vocabulary, (1, 3 * tokens + 1))
     with PeakMemory() as memory:
         token_log_probs(hidden, head, ids, torch.ones_like(ids, dtype=torch.bool), 0.7, tokens)[0].sum().backward()
-    planned = memory_plan._LOGIT_COPIES * tokens * vocabulary * 4
+    planned = LOGIT_COPIES * tokens * vocabulary * 4
     assert memory.peak == pytest.approx(planned, rel=0.02)
     tiny_vocabulary = load_causal_lm(full.model_name_or_path).config.vocab_size
-    assert plan_memory(full)[0].logits == memory_plan._LOGIT_COPIES * 128 * tiny_vocabulary * 4
+    assert plan_memory(full)[0].logits == LOGIT_COPIES * 128 * tiny_vocabulary * 4
 
 
 def test_four_bits_shrink_the_linear_layers_only(shared):

@@ -18,7 +18,7 @@ from reward_model.importers.__main__ import main
 from reward_model.importers.importing import NAMES, ImportArguments
 from reward_model.importers.source_row import HubDataset
 
-NOT_IMPORTERS = {"__init__", "__main__", "importing", "source_row", "strength", "html_text"}
+NOT_IMPORTERS = {"checks", "__init__", "__main__", "importing", "source_row", "strength", "html_text"}
 
 
 def gptj_rows(count=40):

@@ -5,10 +5,10 @@ Nothing heavy is imported before a command needs it, so that `rounds --help` ans
 
 import sys
 
-from recipes.commands import chain, data, gatt, reward_models, rollouts
+from recipes.commands import chain, data, gatt, reward_models, rollouts, safety
 from recipes.commands.app import main
 
-__all__ = ["chain", "data", "gatt", "main", "reward_models", "rollouts"]
+__all__ = ["chain", "data", "gatt", "main", "reward_models", "rollouts", "safety"]
 
 if __name__ == "__main__":
     sys.exit(main())

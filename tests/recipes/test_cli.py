@@ -19,6 +19,7 @@ def _rounds(*words):
 
 
 COMMANDS = ["quickstart", "run", "status", "mask", "import", "annotate", "preferences", "evaluate-rm", "rollouts"]
+COMMANDS += ["evaluate-safety"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -143,3 +144,16 @@ def test_evaluate_rm_prints_the_accuracies_and_says_where_the_rest_is(tiny_rewar
     assert f"evaluation: {output}" in result.output
     result = _rounds("evaluate-rm", tiny_reward_checkpoint, "-p", file, "-o", output, "--domain", "other")
     assert result.exit_code == 2 and "invalid choice: 'other'" in result.stderr
+
+
+def test_evaluate_safety_prints_the_rates_of_our_own_prompts(tiny_checkpoint, tmp_path):
+    output, rule = tmp_path / "out", "rlhf.safety_evaluation.refusals.judge"
+    options = ["-o", output, "--name", "model", "--max-new-tokens", 4]
+    result = _rounds("evaluate-safety", tiny_checkpoint, "--rule", rule, *options)
+    assert result.exit_code == 0, result.output
+    told = json.loads((output / "safety.json").read_text())
+    assert (told["prompts"], told["borderline_prompts"]) == (60, 18)
+    assert f"{told['checkpoints']['model']['violations']['all']['share']:.1%}" in result.output
+    assert f"evaluation: {output}" in result.output
+    result = _rounds("evaluate-safety", tiny_checkpoint, *options)
+    assert result.exit_code == 2 and "expected one of them" in result.stderr

@@ -1,7 +1,7 @@
 """From a recipe to its steps in order: the Llama 2-Chat chain (Figure 4), or the ones that `recipe.yaml` lists."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,17 +23,27 @@ def steps_of(recipe: Recipe) -> list[Step]:
 
 
 def _listed_steps(recipe: Recipe) -> list[Step]:
-    """Return the steps of every entry; later ones know the folder of each as ``{steps.NAME}``, several as a list."""
-    steps: list[Step] = []
-    outputs: dict[str, Any] = {}
+    """Return the steps of every entry; later ones know the folder of each as ``{steps.NAME}``, several as a list.
+
+    An entry with the same `for` as an earlier one sees of that the folder of its own values alone.
+    """
+    made: dict[str, list[tuple[dict[str, Any], Step]]] = {}
     for number, entry in enumerate(recipe.listed_steps, 1):
-        _check_entry(entry, f"{recipe.folder / RECIPE_FILE}: step {number}", outputs)
-        variables = {**recipe.variables, **outputs}
-        made = [_step(recipe, entry, variables, choice) for choice in _choices(entry)]
-        folders = [str(step.output) for step in made]
-        outputs[f"steps.{entry['name']}"] = folders if "for" in entry else folders[0]
-        steps += made
-    return steps
+        _check_entry(entry, f"{recipe.folder / RECIPE_FILE}: step {number}", made)
+        made[entry["name"]] = [
+            (choice, _step(recipe, entry, {**recipe.variables, **_folders(made, choice)}, choice))
+            for choice in _choices(entry)
+        ]
+    return [step for steps in made.values() for _, step in steps]
+
+
+def _folders(made: dict[str, list[tuple[dict[str, Any], Step]]], choice: dict[str, Any]) -> dict[str, Any]:
+    """Return ``{steps.NAME: folder or list of folders}`` as a step for `choice` sees those before it."""
+    folders: dict[str, Any] = {}
+    for name, steps in made.items():
+        own = [step for values, step in steps if values in ({}, choice)]
+        folders[f"steps.{name}"] = str(own[0].output) if own else [str(step.output) for _, step in steps]
+    return folders
 
 
 def _choices(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -49,14 +59,14 @@ def _step(recipe: Recipe, entry: dict[str, Any], variables: dict[str, Any], choi
     return replace(step, title=entry.get("title", step.title))
 
 
-def _check_entry(entry: Any, where: str, outputs: dict[str, Any]) -> None:
+def _check_entry(entry: Any, where: str, earlier: Container[str]) -> None:
     if not isinstance(entry, dict):
         raise InputError(f"{where}: found {entry!r}; expected {{name: …, module: …, config: …}}")
     check_keys(entry, _STEP_KEYS, where)
     for key in ("name", "module"):
         if not isinstance(entry.get(key), str):
             raise InputError(f"{where}: field '{key}': found {entry.get(key)!r}; expected a text")
-    if f"steps.{entry['name']}" in outputs:
+    if entry["name"] in earlier:
         raise InputError(f"{where}: the name '{entry['name']}' is taken by an earlier step")
     names = entry.get("for", {})
     if not isinstance(names, dict) or not all(isinstance(values, list) and values for values in names.values()):

@@ -7,13 +7,13 @@ from typing import Any
 from chat_model.conversation import Message, Prompt, to_dicts
 from chat_model.dotted import resolve
 from chat_model.errors import InputError
-from chat_model.generation import Samples, sample
-from chat_model.loading import load_causal_lm, load_tokenizer
+from chat_model.generation import Samples
 from chat_model.rows import write_rows
 from chat_model.stage import StageRun
 from reward_model.scoring import RewardScorer
 from rlhf.evaluate.win_rate import win_rate
 from rlhf.prompt_sets import draw_prompts
+from rlhf.responses import respond
 
 # (prompt, response) -> {"helpfulness": 0.85, …} or {"safety": 1.0, "unsafe": 0.0}; the first value is the one that wins
 Judge = Callable[[list[dict[str, Any]], str], Mapping[str, float]]
@@ -114,15 +114,13 @@ def _means(scores: Mapping[str, list[float]]) -> dict[str, float]:
 
 
 def _respond(config: EvaluateConfig, checkpoint: str, prompts: Sequence[Prompt]) -> Samples:
-    tokenizer = load_tokenizer(checkpoint)
-    return sample(
-        load_causal_lm(checkpoint, tokenizer),
-        tokenizer,
+    return respond(
+        checkpoint,
         [prompt.prompt for prompt in prompts],
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
-        seed=config.seed,
         batch_tokens=config.batch_tokens,
+        seed=config.seed,
         description="held-out prompts",
     )
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from chat_model.dotted import resolve
 from chat_model.errors import InputError
-from chat_model.generation import Samples, sample
-from chat_model.loading import load_causal_lm, load_tokenizer
+from chat_model.generation import Samples
 from chat_model.processes import from_main_process
 from chat_model.rows import write_json, write_rows
 from chat_model.stage import StageRun
 from rlhf.preferences.judge.config import JudgeConfig
+from rlhf.responses import respond
 from rlhf.safety_evaluation.config import SafetyEvaluationConfig
 from rlhf.safety_evaluation.prompts import AdversarialPrompt, read_adversarial_prompts
 from rlhf.safety_evaluation.rates import measure
@@ -37,13 +37,9 @@ def evaluate_safety(run: StageRun, config: SafetyEvaluationConfig, judge_config:
         InputError: a bad option, prompt, rule or checkpoint, or a judge that does not answer.
     """
     find_verdicts = _source(run, config, judge_config)
-    prompts = read_adversarial_prompts(
-        config.prompts, config.categories, config.styles, config.num_prompts, config.seed
-    )
-    samples = {
-        name: _respond(config, checkpoint, prompts)
-        for name, checkpoint in zip(config.names, config.checkpoints, strict=True)
-    }
+    selection = (config.categories, config.styles, config.num_prompts, config.seed)
+    prompts = read_adversarial_prompts(config.prompts, *selection)
+    samples = _answer(config, prompts)
     outcomes = {name: find_verdicts(_cases(prompts, each)) for name, each in samples.items()}
     rates = {name: _rates(prompts, samples[name], outcome) for name, outcome in outcomes.items()}
     run.count(prompts=len(prompts), borderline_prompts=sum(prompt.borderline for prompt in prompts))
@@ -51,10 +47,20 @@ def evaluate_safety(run: StageRun, config: SafetyEvaluationConfig, judge_config:
     if run.is_main:
         write_json(run.folder / SAFETY_FILE, {**run.counts, **run.metrics})
         write_rows(run.folder / "responses.jsonl", _rows(prompts, samples, outcomes))
-        if config.plots:
-            from rlhf.safety_evaluation.plots import draw_all
+    if run.is_main and config.plots:
+        from rlhf.safety_evaluation.plots import draw_all
 
-            draw_all(rates, run.folder)
+        draw_all(rates, run.folder)
+
+
+def _answer(config: SafetyEvaluationConfig, prompts: Sequence[AdversarialPrompt]) -> dict[str, Samples]:
+    """Return every checkpoint's responses, by its name."""
+    sampling = {name: getattr(config, name) for name in ("temperature", "max_new_tokens", "batch_tokens", "seed")}
+    messages = [prompt.prompt for prompt in prompts]
+    return {
+        name: respond(checkpoint, messages, **sampling, description=f"answers of {name}")
+        for name, checkpoint in zip(config.names, config.checkpoints, strict=True)
+    }
 
 
 def _source(
@@ -92,20 +98,6 @@ def _by_judge(run: StageRun, config: JudgeConfig, cases: Sequence[Case]) -> Outc
     except JudgeFailed as failure:
         raise InputError(str(failure)) from failure
     return Outcome(verdicts, counts, {"judge": report})
-
-
-def _respond(config: SafetyEvaluationConfig, checkpoint: str, prompts: Sequence[AdversarialPrompt]) -> Samples:
-    tokenizer = load_tokenizer(checkpoint)
-    return sample(
-        load_causal_lm(checkpoint, tokenizer),
-        tokenizer,
-        [prompt.prompt for prompt in prompts],
-        temperature=config.temperature,
-        max_new_tokens=config.max_new_tokens,
-        seed=config.seed,
-        batch_tokens=config.batch_tokens,
-        description="adversarial prompts",
-    )
 
 
 def _cases(prompts: Sequence[AdversarialPrompt], samples: Samples) -> list[Case]:

@@ -60,6 +60,13 @@ def test_the_packaged_prompts_fill_every_category_and_style():
     assert {each.style for each in prompts if each.has_several_turns} == {"multi_turn"}
 
 
+def test_the_rows_that_the_readme_shows_are_good_input():
+    text = PACKAGED_PROMPTS.with_name("README.md").read_text(encoding="utf-8")
+    lines = text.split("```json\n")[1].split("```")[0].splitlines()
+    found = [AdversarialPrompt.from_row(json.loads(line), "README.md", CATEGORIES, STYLES) for line in lines]
+    assert [each.borderline for each in found] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [

@@ -36,7 +36,12 @@ def evaluate_safety(
     --prompts runs/quickstart/world/adversarial_test.jsonl --max-new-tokens 40
     """
     output = output or Path("runs") / f"{Path(checkpoints[-1]).name}_safety_evaluation"
-    options = {"output_dir": output, "prompts": prompts, "rule": rule, "safety_reward_model": safety_reward_model}
+    options: dict[str, Any] = {
+        "output_dir": output,
+        "prompts": prompts,
+        "rule": rule,
+        "safety_reward_model": safety_reward_model,
+    }
     options |= {"judge_model": judge_model, "judge_url": judge_url, "max_new_tokens": max_new_tokens, "seed": seed}
     named = [f"--{option}={value}" for option, value in options.items() if value is not None]
     lists = ["--checkpoints", *checkpoints, *(["--names", *name] if name else [])]

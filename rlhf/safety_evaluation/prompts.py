@@ -57,7 +57,7 @@ class AdversarialPrompt:
 
 def _known(row: dict[str, Any], field: str, known: Sequence[str], where: str) -> str:
     value = row.get(field)
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise fault(where, field, value, f"one of {', '.join(known)}{suggestion(str(value), known)}")
     return value
 

@@ -1,17 +1,14 @@
 """The recipe of context distillation: its steps, the careful demonstrations, and the table from made-up records."""
 
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
-from chat_model.config import check_keys
 from chat_model.errors import InputError
 from chat_model.rows import read_conversations, write_rows
 from recipes.chain import steps_of
-from recipes.context_distillation import demonstrations
 from recipes.context_distillation.__main__ import main as tabulate
 from recipes.context_distillation.demonstrations.__main__ import main as demonstrate
 from recipes.quickstart.rules import judge
@@ -44,31 +41,6 @@ def test_every_setting_is_trained_on_its_own_answers(steps):
 def test_a_finished_quickstart_is_all_it_needs(steps):
     told = json.dumps([step.arguments for step in steps.values()])
     assert "quick/sft" in told and "quick/RLHF-V2/safety_reward_model" in told and "{run}" not in told
-
-
-def test_every_field_is_one_its_stage_knows(steps):
-    from trl import ModelConfig, SFTConfig
-
-    from gatt.context_distillation.config import ContextDistillationConfig
-    from recipes.context_distillation.demonstrations.careful import CarefulConfig
-    from recipes.context_distillation.table import TableConfig
-    from recipes.quickstart.world import WorldConfig
-    from rlhf.evaluate.compare import EvaluateConfig
-    from rlhf.safety_evaluation.config import SafetyEvaluationConfig
-    from sft.train import SFTArguments
-
-    configs = {
-        "sft": (SFTArguments, SFTConfig, ModelConfig),
-        "gatt.context_distillation": (ContextDistillationConfig,),
-        "recipes.context_distillation": (TableConfig,),
-        demonstrations.__name__: (CarefulConfig,),
-        "recipes.quickstart": (WorldConfig,),
-        "rlhf.evaluate": (EvaluateConfig,),
-        "rlhf.safety_evaluation": (SafetyEvaluationConfig,),
-    }
-    for step in steps.values():
-        known = {field.name for config in configs[step.module] for field in fields(config)}
-        check_keys(step.arguments, known, step.name)
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def test_no_step_reads_from_a_later_one(steps):
 _REAL_DATA = ("data=rows.jsonl", "model=m")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "hh_rlhf", "gsm8k", "margin_ablation"])
+@pytest.mark.parametrize("name", ["quickstart", "hh_rlhf", "gsm8k", "margin_ablation", "context_distillation"])
 def test_every_field_of_every_shipped_recipe_is_known_to_its_stage(name, tmp_path):
     """Parse the arguments of every step with the stage's own dataclasses; nothing runs."""
     import importlib

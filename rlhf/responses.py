@@ -17,11 +17,7 @@ def respond(
     seed: int,
     description: str,
 ) -> Samples:
-    """Return one response of `checkpoint` to each prompt (see `chat_model.generation.sample`).
-
-    Raises:
-        InputError: no checkpoint, or a prompt that leaves no room in its context.
-    """
+    """Return one response to each prompt. Raises InputError: no checkpoint, or a prompt that leaves no room in it."""
     tokenizer = load_tokenizer(checkpoint)
     return sample(
         load_causal_lm(checkpoint, tokenizer),

@@ -47,6 +47,12 @@ def evaluate_safety(
     lists = ["--checkpoints", *checkpoints, *(["--names", *name] if name else [])]
     with plain_errors():
         importlib.import_module("rlhf.safety_evaluation.__main__").main([*named, *lists])
-        measured: dict[str, Any] = json.loads((output / "safety.json").read_text(encoding="utf-8"))
-        Console().print(importlib.import_module("recipes.result_tables").safety_table(measured["checkpoints"]))
-        print(f"evaluation: {output}")
+        _show_rates(output)
+
+
+def _show_rates(folder: Path) -> None:
+    from recipes.result_tables import safety_table
+
+    measured = json.loads((folder / "safety.json").read_text(encoding="utf-8"))
+    Console().print(safety_table(measured["checkpoints"]))
+    print(f"evaluation: {folder}")

@@ -3,8 +3,10 @@
 import math
 import random
 from collections.abc import Sequence
+from typing import Any
 
 _Z_95 = 1.959964  # standard normal quantile at 97.5 %
+Share = dict[str, Any]  # {name: share or None where there is nothing to take it of, "count", "low", "high"}
 
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
@@ -18,6 +20,12 @@ def wilson_interval(successes: int, count: int) -> tuple[float, float]:
     center = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z_95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
     return max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
+
+
+def share(successes: int, count: int, name: str = "share") -> Share:
+    """Return ``{name: successes / count, "count", "low", "high"}`` with the 95 % interval (Wilson 1927)."""
+    low, high = wilson_interval(successes, count)
+    return {name: successes / count if count else None, "count": count, "low": low, "high": high}
 
 
 def bootstrap_interval(values: Sequence[float], resamples: int = 1000, seed: int = 0) -> tuple[float, float]:

@@ -59,6 +59,10 @@ class StageRun:
         """Note final measurements for `run.json`."""
         self.metrics.update(metrics)
 
+    def beside(self, name: str) -> Path:
+        """Return ``<output_dir>.<name>``, which outlives the output folder: for answers that were paid for."""
+        return self.folder.with_name(f"{self.folder.name.removesuffix('.partial')}.{name}")
+
     def log(self, row: dict[str, Any]) -> None:
         """Append one row to `metrics.jsonl` (the main process only)."""
         if self.is_main:

@@ -4,7 +4,7 @@ The listed ones of a chain prepare its data; of a recipe with ``chain: steps`` t
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,20 +26,32 @@ def steps_of(recipe: Recipe) -> list[Step]:
     return listed + llama2_chat(replace(recipe, variables={**recipe.variables, **outputs}))
 
 
+Made = dict[str, list[tuple[dict[str, Any], Step]]]  # entry's name -> its steps, each with the choice it was made for
+
+
 def _listed_steps(recipe: Recipe) -> tuple[list[Step], dict[str, Any]]:
     """Return the steps of every entry, and the folder of each as ``steps.NAME``, several as a list; later ones
     know it.
+
+    An entry with the same `for` as an earlier one sees of that the folder of its own values alone.
     """
-    steps: list[Step] = []
-    outputs: dict[str, Any] = {}
+    made: Made = {}
     for number, entry in enumerate(recipe.listed_steps, 1):
-        _check_entry(entry, f"{recipe.folder / RECIPE_FILE}: step {number}", outputs)
-        variables = {**recipe.variables, **outputs}
-        made = [_step(recipe, entry, variables, choice) for choice in _choices(entry)]
-        folders = [str(step.output) for step in made]
-        outputs[f"steps.{entry['name']}"] = folders if "for" in entry else folders[0]
-        steps += made
-    return steps, outputs
+        _check_entry(entry, f"{recipe.folder / RECIPE_FILE}: step {number}", made)
+        made[entry["name"]] = [
+            (choice, _step(recipe, entry, {**recipe.variables, **_folders(made, choice)}, choice))
+            for choice in _choices(entry)
+        ]
+    return [step for steps in made.values() for _, step in steps], _folders(made, {})
+
+
+def _folders(made: Made, choice: dict[str, Any]) -> dict[str, Any]:
+    """Return ``{steps.NAME: folder or list of folders}`` as a step for `choice` sees those before it."""
+    folders: dict[str, Any] = {}
+    for name, steps in made.items():
+        own = [step for values, step in steps if values in ({}, choice)]
+        folders[f"steps.{name}"] = str(own[0].output) if own else [str(step.output) for _, step in steps]
+    return folders
 
 
 def _choices(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -55,14 +67,14 @@ def _step(recipe: Recipe, entry: dict[str, Any], variables: dict[str, Any], choi
     return replace(step, title=entry.get("title", step.title))
 
 
-def _check_entry(entry: Any, where: str, outputs: dict[str, Any]) -> None:
+def _check_entry(entry: Any, where: str, earlier: Container[str]) -> None:
     if not isinstance(entry, dict):
         raise InputError(f"{where}: found {entry!r}; expected {{name: …, module: …, config: …}}")
     check_keys(entry, _STEP_KEYS, where)
     for key in ("name", "module"):
         if not isinstance(entry.get(key), str):
             raise InputError(f"{where}: field '{key}': found {entry.get(key)!r}; expected a text")
-    if f"steps.{entry['name']}" in outputs:
+    if entry["name"] in earlier:
         raise InputError(f"{where}: the name '{entry['name']}' is taken by an earlier step")
     names = entry.get("for", {})
     if not isinstance(names, dict) or not all(isinstance(values, list) and values for values in names.values()):

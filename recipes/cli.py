@@ -5,10 +5,10 @@ Nothing heavy is imported before a command needs it, so that `rounds --help` ans
 
 import sys
 
-from recipes.commands import chain, checkpoints, data, doctor, gatt, reward_models, rollouts, runs
+from recipes.commands import chain, checkpoints, data, doctor, gatt, reward_models, rollouts, runs, safety
 from recipes.commands.app import main
 
-__all__ = ["chain", "checkpoints", "data", "doctor", "gatt", "main", "reward_models", "rollouts", "runs"]
+__all__ = ["chain", "checkpoints", "data", "doctor", "gatt", "main", "reward_models", "rollouts", "runs", "safety"]
 
 if __name__ == "__main__":
     sys.exit(main())

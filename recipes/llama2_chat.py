@@ -221,6 +221,19 @@ def evaluate(chain: Chain) -> None:
         names=[*chain.checkpoints, *chain.before_ppo, *chain.student],
         **chain.reward_models,
     )
+    _evaluate_safety(chain)
+
+
+def _evaluate_safety(chain: Chain) -> None:
+    """Every checkpoint on adversarial prompts by risk category and style, and on borderline ones (section 4)."""
+    if chain.has("safety_evaluation.yaml"):
+        chain.add(
+            "safety_evaluation",
+            "rlhf.safety_evaluation",
+            "safety_evaluation.yaml",
+            checkpoints=list(chain.checkpoints.values()),
+            names=list(chain.checkpoints),
+        )
 
 
 def _evaluate_adherence(chain: Chain) -> None:

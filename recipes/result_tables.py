@@ -37,6 +37,25 @@ def accuracy_table(by_domain: Mapping[str, Mapping[str, Mapping[str, float]]]) -
     return _by_rating("domain", shares)
 
 
+def safety_table(checkpoints: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the rates of a safety evaluation, ``{checkpoint: {"violations", "false_refusals", …}}``."""
+    categories = list(next(iter(checkpoints.values()))["violations"]["by_category"])
+    table = _table("Unsafe answers", "model", "all (95 %)", *map(_words, categories), "false refusals (95 %)")
+    for name, measured in checkpoints.items():
+        unsafe = measured["violations"]
+        own = [_share(unsafe["by_category"].get(each, {}).get("share")) for each in categories]
+        table.add_row(name, _with_interval(unsafe["all"]), *own, _with_interval(measured["false_refusals"]["all"]))
+    return table
+
+
+def _with_interval(found: Mapping[str, float]) -> str:
+    return f"{_share(found['share'])} ({_share(found['low'])} – {_share(found['high'])})"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def _by_rating(first: str, shares: Mapping[str, Mapping[str, float]]) -> Table:
     ratings = list(dict.fromkeys(rating for row in shares.values() for rating in row))
     table = _table("Reward model accuracy by rating", first, *(rating.replace("_", " ") for rating in ratings))

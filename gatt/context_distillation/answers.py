@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from chat_model.conversation import Message, to_dicts
-from chat_model.intervals import wilson_interval
+from chat_model.intervals import share
 from gatt.reward import Score
 
 Outcome = Literal["kept", "not_preferred", "no_answer"]
@@ -40,7 +40,7 @@ class Answer:
         """Return the conversation to train on, the preprompt not in it, and where it comes from."""
         messages = to_dicts([*self.prompt, Message("assistant", self.distilled)])
         scores = {"score": self.distilled_score, "plain_score": self.plain_score}
-        source = {"preprompt": self.preprompt, "risk_category": self.risk_category, "plain_answer": self.plain}
+        source = {"preprompt": self.preprompt, "category": self.risk_category, "plain_answer": self.plain}
         return {"messages": messages, **source, **scores}
 
 
@@ -69,9 +69,8 @@ def _rank(answer: Answer) -> tuple[bool, float]:
 def summary(answers: Sequence[Answer], targeted: bool) -> dict[str, Any]:
     """Return the share of prompts whose distilled answer is kept, with its 95 % interval, and the mean scores."""
     kept = [answer for answer in answers if answer.outcome(targeted) == "kept"]
-    low, high = wilson_interval(len(kept), len(answers))
     return {
-        "kept_share": {"share": len(kept) / len(answers), "count": len(answers), "low": low, "high": high},
+        "kept_share": share(len(kept), len(answers)),
         "mean_plain_score": _mean([answer.plain_score for answer in answers]),
         "mean_distilled_score": _mean([answer.distilled_score for answer in answers]),
         "mean_gain_of_kept": _mean([answer.distilled_score - answer.plain_score for answer in kept]),

@@ -12,7 +12,7 @@ class ContextDistillationConfig:
     """One field a choice; the paper's where it names one (section 4.2.4)."""
 
     model_name_or_path: str = field(metadata={"help": "the model that answers, with and without the preprompt"})
-    prompts: str = field(metadata={"help": "adversarial prompts, with a column risk_category where it is known"})
+    prompts: str = field(metadata={"help": "adversarial prompts, with a column category where it is known"})
     preprompts: str = field(metadata={"help": "YAML: preprompts, adjectives, answer_templates by risk category"})
     safety_reward_model: str = field(
         metadata={"help": "tells whether the answer under the preprompt is the better one"}

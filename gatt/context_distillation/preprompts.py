@@ -48,7 +48,7 @@ class Preprompts:
             return text
         if risk_category not in self.answer_templates:
             expected = f"a category of answer_templates{suggestion(risk_category, self.answer_templates)}"
-            raise fault(where, "risk_category", risk_category, expected)
+            raise fault(where, "category", risk_category, expected)
         return f"{text} {self.answer_templates[risk_category]}"
 
 

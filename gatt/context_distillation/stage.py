@@ -3,12 +3,13 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from chat_model.conversation import Prompt, fault
 from chat_model.errors import InputError
 from chat_model.rows import read_rows, write_rows
 from chat_model.stage import StageRun
-from gatt.context_distillation.answers import Answer, score_answers, summary, summary_by_category
+from gatt.context_distillation.answers import Answer, Outcome, score_answers, summary, summary_by_category
 from gatt.context_distillation.config import ContextDistillationConfig
 from gatt.context_distillation.preprompts import Preprompts
 from gatt.reward import load_score
@@ -20,26 +21,36 @@ Risky = tuple[Prompt, str | None, str]
 
 
 def distill(run: StageRun, config: ContextDistillationConfig) -> None:
-    """Write `conversations.jsonl` (what `sft` trains on) and `answers.jsonl` (all answers, and what became of each)."""
+    """Write `conversations.jsonl` (what `sft` trains on) and `answers.jsonl` (all answers, and what became of each).
+
+    Raises:
+        InputError: see `read_risky`; also where no answer is kept.
+    """
     risky = read_risky(run, config)
     candidates = _sample(run, config, risky)
     score = load_score(config.safety_reward_model, batch_tokens=config.batch_tokens, dtype=config.dtype)
     answers = score_answers(candidates, score)
     outcomes = [answer.outcome(config.targeted) for answer in answers]
     _report(run, config, answers, Counter(outcomes))
+    if run.is_main:
+        _write(run, config, answers, outcomes)
+
+
+def _write(
+    run: StageRun, config: ContextDistillationConfig, answers: Sequence[Answer], outcomes: Sequence[Outcome]
+) -> None:
     source = {"temperature": config.temperature, "model": config.model_name_or_path}
     rows = [{**answer.to_row(), **source} for answer in answers]
-    if run.is_main:
-        kept = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == "kept"]
-        write_rows(run.folder / "conversations.jsonl", kept)
-        told = zip(answers, outcomes, rows, strict=True)
-        write_rows(
-            run.folder / "answers.jsonl",
-            (
-                {**row, "messages": row["messages"][:-1], "answer": each.distilled, "outcome": why}
-                for each, why, row in told
-            ),
-        )
+    kept = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == "kept"]
+    write_rows(run.folder / "conversations.jsonl", kept)
+    told = zip(answers, outcomes, rows, strict=True)
+    write_rows(
+        run.folder / "answers.jsonl",
+        (
+            {**row, "messages": row["messages"][:-1], "answer": each.distilled, "outcome": why}
+            for each, why, row in told
+        ),
+    )
 
 
 def read_risky(run: StageRun, config: ContextDistillationConfig) -> list[Risky]:
@@ -55,9 +66,9 @@ def read_risky(run: StageRun, config: ContextDistillationConfig) -> list[Risky]:
         if config.num_prompts and len(risky) == config.num_prompts:
             break
         num_read += 1
-        prompt, category = Prompt.from_row(row, where), row.get("risk_category")
+        prompt, category = Prompt.from_row(row, where), row.get("category")
         if category is not None and not isinstance(category, str):
-            raise fault(where, "risk_category", category, "text or nothing")
+            raise fault(where, "category", category, "text or nothing")
         if prompt.is_safety or not config.safety_prompts_only:
             risky.append((prompt, category, preprompts.draw(category, where, rng)))
     if not risky:
@@ -71,10 +82,12 @@ def read_risky(run: StageRun, config: ContextDistillationConfig) -> list[Risky]:
 
 def _sample(run: StageRun, config: ContextDistillationConfig, risky: Sequence[Risky]) -> list[list[Answer]]:
     """Return K candidates for every prompt, each beside the same plain answer."""
-    settings = {name: getattr(config, name) for name in ("temperature", "max_new_tokens", "batch_tokens")}
+    settings: dict[str, Any] = {
+        name: getattr(config, name) for name in ("temperature", "max_new_tokens", "batch_tokens")
+    }
     plain = ModelSampler.from_checkpoint(config.model_name_or_path, config.dtype, seed=config.seed, **settings)
-    under = ModelSampler(plain.model, plain.tokenizer, keep_cut_off=False, seed=config.seed, **settings)
-    under.num_samples = config.num_samples
+    settings |= {"num_samples": config.num_samples, "keep_cut_off": False}
+    under = ModelSampler(plain.model, plain.tokenizer, seed=config.seed, **settings)
     as_system = place_instruction(plain.tokenizer, "system") == "system"
     plain_texts = plain([list(prompt.prompt) for prompt, _, _ in risky])
     texts = under([add_system_text(prompt.prompt, preprompt, as_system=as_system) for prompt, _, preprompt in risky])
@@ -89,13 +102,13 @@ def _sample(run: StageRun, config: ContextDistillationConfig, risky: Sequence[Ri
 
 
 def _report(
-    run: StageRun, config: ContextDistillationConfig, answers: Sequence[Answer], outcomes: Counter[str]
+    run: StageRun, config: ContextDistillationConfig, answers: Sequence[Answer], outcomes: Counter[Outcome]
 ) -> None:
+    if not outcomes["kept"]:
+        raise InputError(
+            f"{config.prompts}: no answer to {len(answers)} prompts is kept ({dict(outcomes)}); expected some: try "
+            "other preprompts, or more num_samples or max_new_tokens"
+        )
     run.count(answers_kept=outcomes["kept"])
     run.count(answers_not_preferred=outcomes["not_preferred"], prompts_without_answer=outcomes["no_answer"])
     run.record(**summary(answers, config.targeted), by_risk_category=summary_by_category(answers, config.targeted))
-    if not outcomes["kept"]:
-        raise InputError(
-            f"{config.model_name_or_path}: no answer under a preprompt is preferred to the plain one on "
-            f"{len(answers)} prompts; change preprompts or temperature"
-        )

@@ -11,6 +11,7 @@ from typing import Any
 
 from chat_model.rows import read_rows, write_rows
 from chat_model.stage import StageRun
+from recipes.quickstart.adversarial import adversarial_rows
 from recipes.quickstart.base_text import make_document
 from recipes.quickstart.demonstrations import DemonstrationMix, demonstrate, demonstrate_instructed
 from recipes.quickstart.prompts import make_long_dialogue, make_prompts
@@ -33,6 +34,8 @@ class WorldConfig:
     num_prompts_test: int = field(default=300, metadata={"help": "held-out prompts"})
     num_dialogues_train: int = field(default=300, metadata={"help": "dialogues of 20 turns for Ghost Attention"})
     num_dialogues_test: int = field(default=100, metadata={"help": "held-out dialogues of 20 turns"})
+    num_adversarial_train: int = field(default=600, metadata={"help": "adversarial and borderline prompts, in styles"})
+    num_adversarial_test: int = field(default=400, metadata={"help": "held-out ones"})
     vocab_size: int = field(default=768, metadata={"help": "tokens of the byte-level BPE tokenizer"})
 
 
@@ -41,11 +44,21 @@ def build(run: StageRun, config: WorldConfig, mix: DemonstrationMix) -> None:
     if run.is_main:
         write_files(run.folder, config, mix, count=run.count)
         save_tokenizer(run.folder, config.vocab_size)
+        write_adversarial(run.folder, config, count=run.count)
 
 
 def write_files(folder: Path, config: WorldConfig, mix: DemonstrationMix, count: Callable[..., None]) -> None:
     """Write the JSONL files, telling `count` the number of rows of each by its name."""
     for name, rows in _files(config, mix):
+        count(**{name: write_rows(folder / f"{name}.jsonl", rows)})
+
+
+def write_adversarial(folder: Path, config: WorldConfig, count: Callable[..., None]) -> None:
+    """Write the adversarial prompts; after the tokenizer, which is made from the other files' texts alone."""
+    splits: dict[Split, int] = {"train": config.num_adversarial_train, "test": config.num_adversarial_test}
+    for split, num_rows in splits.items():
+        name = f"adversarial_{split}"
+        rows = adversarial_rows(random.Random(f"{config.seed} {name}"), split, num_rows)
         count(**{name: write_rows(folder / f"{name}.jsonl", rows)})
 
 

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from chat_model.rows import write_whole
 from recipes.bars import Bar, bars_of
 from recipes.report import charts, round_charts
+from recipes.report.safety_trend import safety_trend
 from recipes.report.samples import Sample, most_changed
 from recipes.results import FinishedStep, gather, read_steps
 
@@ -117,6 +118,11 @@ def _sections(steps: dict[str, FinishedStep]) -> list[Section]:
             *_win_rate_pictures(steps),
         ),
         *_round_sections(steps),
+        _section(
+            "Safety",
+            "Held-out adversarial prompts in several styles, and borderline ones that should be answered.",
+            (safety_trend(steps), "Unsafe answers and false refusals, with 95 % intervals; lower is better."),
+        ),
         *_reward_model_sections(steps),
         _section(
             "Rejection sampling",

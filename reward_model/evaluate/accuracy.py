@@ -8,17 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chat_model.conversation import RATINGS, PreferencePair
-from chat_model.intervals import wilson_interval
+from chat_model.intervals import Share, share
 
 UNRATED = "unrated"
 NONE = "none"  # what a pair without a domain or a source is told under
-Share = dict[str, Any]  # {name: share or None where there is nothing to take it of, "count", "low", "high"}
-
-
-def share(successes: int, count: int, name: str = "share") -> Share:
-    """Return ``{name: successes / count, "count", "low", "high"}`` with the 95 % interval (Wilson 1927)."""
-    low, high = wilson_interval(successes, count)
-    return {name: successes / count if count else None, "count": count, "low": low, "high": high}
 
 
 def accuracy(gaps: Sequence[float]) -> Share:

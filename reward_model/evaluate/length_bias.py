@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from reward_model.evaluate.accuracy import accuracy, share
+from chat_model.intervals import share
+from reward_model.evaluate.accuracy import accuracy
 from reward_model.evaluate.reliability import Floats
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reward_model.evaluate.accuracy import Share, share
+from chat_model.intervals import Share, share
 from reward_model.evaluate.reliability import Floats, reliability, sigmoid
 
 SHOWN_THRESHOLDS = tuple(number / 20 for number in range(1, 20))

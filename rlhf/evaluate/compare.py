@@ -185,8 +185,8 @@ def _sample(config: EvaluateConfig, policy: Any, tokenizer: Any, prompts: Sequen
         [prompt.prompt for prompt in prompts],
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
-        seed=config.seed,
         batch_tokens=config.batch_tokens,
+        seed=config.seed,
         description="held-out prompts",
     )
 

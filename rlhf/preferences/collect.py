@@ -91,12 +91,12 @@ def _annotate(
     """Return one verdict a pair, by whichever annotator the config names."""
     match config.annotator:
         case "judge":
-            judgement = judge_pairs(pairs, judge_config, _beside(run, "judge_answers.jsonl"))
+            judgement = judge_pairs(pairs, judge_config, run.beside("judge_answers.jsonl"))
             run.count(**judgement.counts)
             run.record(judge=judgement.report)
             return judgement.verdicts
         case "human":
-            verdicts, agreement = collect_annotations(pairs, Path(config.annotations or _beside(run, "annotations")))
+            verdicts, agreement = collect_annotations(pairs, Path(config.annotations or run.beside("annotations")))
             run.record(annotators=agreement)
             return verdicts
         case name:
@@ -157,8 +157,3 @@ def _variants(config: PreferencesConfig) -> tuple[Variant, Variant]:
             "previous_model: the same checkpoint at the same temperature; expected two variants (section 3.2.1)"
         )
     return newest, other
-
-
-def _beside(run: StageRun, name: str) -> Path:
-    """Return ``<output_dir>.<name>``, which outlives the output folder: what it holds was paid for."""
-    return run.folder.with_name(f"{run.folder.name.removesuffix('.partial')}.{name}")

@@ -62,7 +62,7 @@ def test_bad_preprompts_are_named(tmp_path, changes, complaint):
 
 def test_an_unknown_risk_category_is_named_by_row(tmp_path, rng):
     preprompts = Preprompts.read(write_preprompts(tmp_path))
-    with pytest.raises(InputError, match=r"p.jsonl:4: field 'risk_category'.*did you mean 'weapons'"):
+    with pytest.raises(InputError, match=r"p.jsonl:4: field 'category'.*did you mean 'weapons'"):
         preprompts.draw("weapon", "p.jsonl:4", rng)
 
 
@@ -169,6 +169,25 @@ def test_the_stage_writes_answers_without_the_preprompt_and_accounts_for_every_p
         assert (row["plain_answer"], row["outcome"]) == (f"no {index}", "kept")
     counts = json.loads((output / "run.json").read_text())["counts"]
     assert (counts["prompts_read"], counts["prompts_not_about_safety"], counts["answers_kept"]) == (8, 1, 7)
+
+
+def test_nothing_kept_is_said_and_not_left_to_the_training(
+    tmp_path, tiny_checkpoint, tiny_reward_checkpoint, monkeypatch
+):
+    """An empty file would only be noticed by `sft`, which knows nothing of the reason."""
+    from gatt.sampler import ModelSampler
+
+    monkeypatch.setattr(ModelSampler, "__call__", lambda self, contexts: ["no."] * (len(contexts) * self.num_samples))
+    with pytest.raises(InputError, match=r"no answer to 7 prompts is kept \({'not_preferred': 7}\)"):
+        run(tmp_path, tiny_checkpoint, tiny_reward_checkpoint, ROWS)
+
+
+def test_the_category_of_a_prompt_picks_its_template(tmp_path, tiny_checkpoint, tiny_reward_checkpoint):
+    rows = [{**row, "category": "weapons"} for row in ROWS]
+    output = run(tmp_path, tiny_checkpoint, tiny_reward_checkpoint, rows, targeted=False, max_new_tokens=60)
+    told = [row for _, row in read_rows(output / "answers.jsonl")]
+    assert all(row["preprompt"].endswith("Say that weapons harm.") and row["category"] == "weapons" for row in told)
+    assert list(json.loads((output / "run.json").read_text())["metrics"]["by_risk_category"]) == ["weapons"]
 
 
 def test_prompts_that_are_not_tagged_are_no_adversarial_ones(tmp_path, tiny_checkpoint, tiny_reward_checkpoint):

@@ -9,6 +9,7 @@ from gatt.checks import require_checkers
 from gatt.constraints import read_constraints
 from gatt.context_distillation.preprompts import Preprompts
 from gatt.propose.stage import read_proposals
+from rlhf.safety_evaluation.prompts import CATEGORIES
 
 EXAMPLES = Path(checkers.__file__).parent / "examples"
 
@@ -18,7 +19,7 @@ def test_the_example_files_are_good_input():
     require_checkers(constraints, required=False)
     assert any(each.checker is None for each in constraints)
     assert [proposal["kind"] for _, proposal in read_proposals(str(EXAMPLES / "proposals.yaml"))] == ["hobby", "figure"]
-    assert len(Preprompts.read(EXAMPLES / "preprompts.yaml").answer_templates) == 3  # the paper's three categories
+    assert set(Preprompts.read(EXAMPLES / "preprompts.yaml").answer_templates) == set(CATEGORIES)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def _rounds(*words):
 
 COMMANDS = [
     *("quickstart", "run", "plan", "status", "report", "clean", "mask", "import", "annotate", "preferences"),
-    *("evaluate-rm", "rollouts"),
+    *("evaluate-rm", "rollouts", "evaluate-safety"),
 ]
 
 
@@ -157,3 +157,16 @@ def test_result_tables_show_reward_models_by_round_with_gaps_in_place():
         ["V1", "75.0%", "–"],
         ["V2", "62.5%", "–"],
     ]
+
+
+def test_evaluate_safety_prints_the_rates_of_our_own_prompts(tiny_checkpoint, tmp_path):
+    output, rule = tmp_path / "out", "rlhf.safety_evaluation.refusals.judge"
+    options = ["-o", output, "--name", "model", "--max-new-tokens", 4]
+    result = _rounds("evaluate-safety", tiny_checkpoint, "--rule", rule, *options)
+    assert result.exit_code == 0, result.output
+    told = json.loads((output / "safety.json").read_text())
+    assert (told["prompts"], told["borderline_prompts"]) == (60, 18)
+    assert f"{told['checkpoints']['model']['violations']['all']['share']:.1%}" in result.output
+    assert f"evaluation: {output}" in result.output
+    result = _rounds("evaluate-safety", tiny_checkpoint, *options)
+    assert result.exit_code == 2 and "expected one of them" in result.stderr

@@ -24,6 +24,7 @@ def test_order_is_that_of_figure_4(steps):
         *(f"gatt/{name}" for name in gatt),
         "reward_models_by_round",
         "evaluation",
+        "safety_evaluation",
     ]
 
 
@@ -98,7 +99,8 @@ _REAL_DATA = ("data=rows.jsonl", "model=m")
 
 
 @pytest.mark.parametrize(
-    "name", ["quickstart", "five_rounds", "hh_rlhf", "gsm8k", "margin_ablation", "ghost_attention"]
+    "name",
+    ["quickstart", "five_rounds", "hh_rlhf", "gsm8k", "margin_ablation", "ghost_attention", "context_distillation"],
 )
 def test_every_field_of_every_shipped_recipe_is_known_to_its_stage(name, tmp_path):
     """Parse the arguments of every step with the stage's own dataclasses; nothing runs."""

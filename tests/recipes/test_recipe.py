@@ -197,3 +197,16 @@ def test_a_step_may_run_for_every_combination_and_hand_on_all_folders(make_toy):
     assert [step.arguments["text"] for step in runs] == ["small 0", "small 1", "large 0", "large 1"]
     assert [step.arguments["seed"] for step in runs] == [0, 1, 0, 1]
     assert table.arguments["sources"] == [str(step.output) for step in runs]
+
+
+def test_a_step_for_the_same_values_reads_from_its_counterpart(make_toy):
+    """Otherwise every model of an ablation would be trained on the data of all settings."""
+    values = {"margin": ["small", "large"], "seed": [0, 1]}
+    data = {"name": "data", "module": "toy_stage", "for": values}
+    model = {"name": "model", "module": "toy_stage", "for": values, "arguments": {"source": "{steps.data}"}}
+    other = {"name": "other", "module": "toy_stage", "for": {"seed": [0]}, "arguments": {"sources": "{steps.data}"}}
+    toy = make_toy(steps=[data, model, other])
+    steps = {step.name: step for step in steps_of(read_recipe(toy.folder, toy.root))}
+    for values in ("small_0", "small_1", "large_0", "large_1"):
+        assert steps[f"model/{values}"].arguments["source"] == str(steps[f"data/{values}"].output)
+    assert len(steps["other/0"].arguments["sources"]) == 4, "of other values, and so of all"

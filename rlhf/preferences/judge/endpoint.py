@@ -5,14 +5,28 @@ Waiting longer after every refused connection, timeout, 429 and 5xx is the `open
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from chat_model.errors import InputError
 from rlhf.preferences.judge.config import JudgeConfig
-from rlhf.preferences.judge.question import CORRECTION, Question
+from rlhf.preferences.judge.question import CORRECTION
 from rlhf.preferences.unfinished import Unfinished
 
 _GIVES_UP_AT = (401, 403, 404)  # a wrong key, model or address, which no other question would fare better with
+
+
+class JudgeQuestion(Protocol):
+    """What an endpoint can be asked: a request, and how its reply is read."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The columns by which people find the question in the file of answers."""
+
+    def messages(self) -> list[dict[str, str]]:
+        """Return the request's messages."""
+
+    def read(self, reply: str, annotator: str) -> Any:
+        """Return what `reply` says. Raises InputError where it cannot be read."""
 
 
 class JudgeFailed(Unfinished):
@@ -38,13 +52,13 @@ class Endpoint:
             max_retries=config.judge_retries,
         )
 
-    def key_of(self, question: Question) -> str:
+    def key_of(self, question: JudgeQuestion) -> str:
         """Return a digest of all that the answer depends on: model, messages and request fields."""
         content = [self.config.judge_url, self.name, self.config.request_fields(), question.messages()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    async def ask(self, question: Question) -> dict[str, Any]:
-        """Return ``{"question", "pair_id", "exchanged", "outcome", "reply", "requests", "prompt_tokens", …}``.
+    async def ask(self, question: JudgeQuestion) -> dict[str, Any]:
+        """Return ``{"question", …, "outcome", "reply", "requests", "prompt_tokens", …}``, the identity after its key.
 
         The outcome is *answered*, *refused* (no text: a content filter, or the model's refusal) or *unreadable* (no
         verdict in any of `judge_attempts` replies).
@@ -53,11 +67,7 @@ class Endpoint:
             JudgeFailed: no reply to be had, after all retries.
         """
         messages: list[Any] = question.messages()
-        row: dict[str, Any] = {
-            "question": self.key_of(question),
-            "pair_id": question.pair.pair_id,
-            "exchanged": question.exchanged,
-        }
+        row: dict[str, Any] = {"question": self.key_of(question), **question.identity}
         row |= {"outcome": "unreadable", "reply": "", "requests": 0, "prompt_tokens": 0, "completion_tokens": 0}
         while row["outcome"] == "unreadable" and row["requests"] < self.config.judge_attempts:
             row["reply"] = reply = _note_usage(row, await self._complete(messages))
@@ -98,7 +108,7 @@ def _note_usage(row: dict[str, Any], completion: Any) -> str:
     return (choices[0].message.content or "") if choices else ""
 
 
-def _outcome(question: Question, reply: str, annotator: str) -> tuple[str, str]:
+def _outcome(question: JudgeQuestion, reply: str, annotator: str) -> tuple[str, str]:
     if not reply.strip():
         return "refused", ""
     try:

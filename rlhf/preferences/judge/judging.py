@@ -17,7 +17,7 @@ from chat_model.intervals import wilson_interval
 from rlhf.preferences.agreement import cohen_kappa
 from rlhf.preferences.journal import Journal
 from rlhf.preferences.judge.config import JudgeConfig
-from rlhf.preferences.judge.endpoint import Endpoint, JudgeFailed
+from rlhf.preferences.judge.endpoint import Endpoint, JudgeFailed, JudgeQuestion
 from rlhf.preferences.judge.question import Question
 from rlhf.preferences.response_pair import ResponsePair
 from rlhf.preferences.verdict import Verdict, combine
@@ -40,26 +40,38 @@ def judge_pairs(pairs: Sequence[ResponsePair], config: JudgeConfig, answers_file
     Raises:
         JudgeFailed: more than `judge_max_failures` questions got no answer, or the first refused key, model or address.
     """
+    guidelines = read_guidelines(config.judge_guidelines)
+    questions = [Question(pair, exchanged, guidelines) for pair in pairs for exchanged in (False, True)]
+    answered = list(zip(questions, ask(questions, config, answers_file), strict=True))
+    return _conclude(list(zip(answered[::2], answered[1::2], strict=True)), config)
+
+
+def ask(questions: Sequence[JudgeQuestion], config: JudgeConfig, answers_file: Path) -> list[dict[str, Any] | None]:
+    """Return the endpoint's row of answer to each question (see `Endpoint.ask`), None where it could not be reached.
+
+    Answers are appended to `answers_file`; a question that has its answer there is not asked again.
+
+    Raises:
+        JudgeFailed: more than `judge_max_failures` questions got no answer, or the first refused key, model or address.
+    """
     endpoint, journal = Endpoint(config), Journal(answers_file)
-    guidelines = _read_guidelines(config.judge_guidelines)
-    questions = [[Question(pair, exchanged, guidelines) for exchanged in (False, True)] for pair in pairs]
-    keyed = {endpoint.key_of(question): question for both in questions for question in both}
-    answered = {row["question"] for row in journal.rows}
-    missing = [question for key, question in keyed.items() if key not in answered]
-    asyncio.run(_ask_all(missing, len(keyed), endpoint, journal))
+    keys = [endpoint.key_of(question) for question in questions]
+    known = {row["question"] for row in journal.rows}
+    missing = {key: question for key, question in zip(keys, questions, strict=True) if key not in known}
+    asyncio.run(_ask_all(list(missing.values()), len(set(keys)), endpoint, journal))
     answers = {row["question"]: row for row in journal.rows}
-    own = [[(question, answers.get(endpoint.key_of(question))) for question in both] for both in questions]
-    return _conclude(own, [answers[key] for key in keyed if key in answers], config)
+    return [answers.get(key) for key in keys]
 
 
-def _read_guidelines(path: str | None) -> str | None:
+def read_guidelines(path: str | None) -> str | None:
+    """Return the text of a file of guidelines; None where none is named. Raises InputError: it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8").strip() if path else None
     except OSError as error:
         raise InputError(f"judge_guidelines: {path} cannot be read ({error.strerror})") from error
 
 
-async def _ask_all(questions: Sequence[Question], total: int, endpoint: Endpoint, journal: Journal) -> None:
+async def _ask_all(questions: Sequence[JudgeQuestion], total: int, endpoint: Endpoint, journal: Journal) -> None:
     """Put `questions` to the endpoint, `judge_concurrency` at a time, and keep what it answers."""
     waiting, failures = iter(questions), []
     with tqdm(total=total, initial=total - len(questions), desc=f"judge {endpoint.name}", leave=False) as progress:
@@ -85,11 +97,7 @@ def _check_failures(failures: Sequence[JudgeFailed], most: int) -> None:
         raise JudgeFailed(f"{last}; answers so far are kept, the same command goes on from there") from last
 
 
-def _conclude(
-    questions: Sequence[Sequence[tuple[Question, dict[str, Any] | None]]],
-    answers: Sequence[dict[str, Any]],
-    config: JudgeConfig,
-) -> Judgement:
+def _conclude(questions: Sequence[Sequence[tuple[Question, dict[str, Any] | None]]], config: JudgeConfig) -> Judgement:
     """Return the combined verdicts; a pair with an order that was not answered has none and is counted by reason."""
     counts = {"judge_refused": 0, "judge_unreadable": 0, "judge_unreachable": 0}
     verdicts: list[Verdict | None] = []
@@ -104,7 +112,8 @@ def _conclude(
             first, second = (question.read(row["reply"], str(config.judge_model)) for question, row in both if row)
             in_both.append((first, second))
             verdicts.append(combine([first, second]))
-    return Judgement(verdicts, counts, {**_usage(answers, config), **order_report(in_both)})
+    rows = [row for both in questions for _, row in both]
+    return Judgement(verdicts, counts, {**usage(rows, config), **order_report(in_both)})
 
 
 def order_report(in_both: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
@@ -127,14 +136,15 @@ def order_report(in_both: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
     }
 
 
-def _usage(answers: Sequence[dict[str, Any]], config: JudgeConfig) -> dict[str, Any]:
-    """Return requests, tokens and cost of all answers in use, those of earlier runs included."""
-    usage = {name: sum(row[name] for row in answers) for name in ("requests", "prompt_tokens", "completion_tokens")}
+def usage(rows: Sequence[dict[str, Any] | None], config: JudgeConfig) -> dict[str, Any]:
+    """Return requests, tokens and cost of the answers `rows` (None: no answer), those of earlier runs included."""
+    answers = {row["question"]: row for row in rows if row}.values()
+    spent = {name: sum(row[name] for row in answers) for name in ("requests", "prompt_tokens", "completion_tokens")}
     prices = (config.judge_prompt_price, config.judge_completion_price)
     cost = None
     if None not in prices:
-        cost = (usage["prompt_tokens"] * prices[0] + usage["completion_tokens"] * prices[1]) / 1e6
-    return {"model": config.judge_model, "questions": len(answers), **usage, "cost": cost}
+        cost = (spent["prompt_tokens"] * prices[0] + spent["completion_tokens"] * prices[1]) / 1e6
+    return {"model": config.judge_model, "questions": len(answers), **spent, "cost": cost}
 
 
 def _share(count: int, total: int) -> float | None:

@@ -5,7 +5,7 @@ JSON object, found wherever it stands in what the model writes.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,11 @@ class Question:
     exchanged: bool
     guidelines: str | None = None  # None: the built-in ones of the prompt's domain
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The columns by which people find the question in the file of answers."""
+        return {"pair_id": self.pair.pair_id, "exchanged": self.exchanged}
+
     def messages(self) -> list[dict[str, str]]:
         """Return the request's messages."""
         is_safety = self.pair.prompt.is_safety
@@ -55,12 +60,12 @@ class Question:
         first, second = self.pair.response_a, self.pair.response_b
         if self.exchanged:
             first, second = second, first
-        parts = {"dialogue": _dialogue(self.pair.prompt.prompt), "response_a": first, "response_b": second}
-        return "\n\n".join(_between(tag, text) for tag, text in parts.items())
+        parts = {"dialogue": dialogue(self.pair.prompt.prompt), "response_a": first, "response_b": second}
+        return marked(parts)
 
     def read(self, reply: str, annotator: str) -> Verdict:
         """Return the verdict on the pair as it stands, whichever order was asked. Raises InputError: not readable."""
-        answer = find_object(reply)
+        answer = find_object(reply, "winner")
         for name in ("winner", "rating"):
             answer[name] = _normal(answer.get(name))
         verdict = Verdict.from_mapping(answer, annotator)
@@ -71,8 +76,8 @@ class Question:
         return verdict.swapped() if self.exchanged else verdict
 
 
-def find_object(reply: str) -> dict[str, Any]:
-    """Return the last JSON object in `reply` that names a winner. Raises InputError when there is none."""
+def find_object(reply: str, key: str) -> dict[str, Any]:
+    """Return the last JSON object in `reply` that has `key`. Raises InputError when there is none."""
     decoder, found = json.JSONDecoder(), None
     start = reply.find("{")
     while start >= 0:
@@ -81,11 +86,16 @@ def find_object(reply: str) -> dict[str, Any]:
         except (json.JSONDecodeError, RecursionError):
             end = start + 1
         else:
-            found = candidate if "winner" in candidate else found
+            found = candidate if key in candidate else found
         start = reply.find("{", end)
     if found is None:
-        raise InputError("found no JSON object with a winner")
+        raise InputError(f"found no JSON object with '{key}'")
     return found
+
+
+def marked(parts: Mapping[str, str]) -> str:
+    """Return the texts one after the other, each between marks of its name."""
+    return "\n\n".join(_between(tag, text) for tag, text in parts.items())
 
 
 def _between(tag: str, text: str) -> str:
@@ -94,7 +104,8 @@ def _between(tag: str, text: str) -> str:
     return f"<{tag}>\n" + text.replace(end, f"(/{tag})") + f"\n{end}"
 
 
-def _dialogue(messages: Sequence[Message]) -> str:
+def dialogue(messages: Sequence[Message]) -> str:
+    """Return a dialogue as plain text, each message under its role."""
     return "\n\n".join(f"[{message.role}]\n{message.content}" for message in messages)
 
 

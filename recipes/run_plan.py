@@ -13,6 +13,8 @@ from chat_model.errors import InputError
 from chat_model.stage import RUN_FILE
 from recipes.chain import steps_of
 from recipes.ledger import OWNER_FILE, StepState, plan, read_owner
+from recipes.planner.devices import Device
+from recipes.planner.estimate import Estimate, estimate
 from recipes.recipe import Recipe
 from recipes.step import Step
 from recipes.step_config import launch_command, write_config
@@ -28,6 +30,7 @@ class PlannedStep:
     why: str
     command: str
     seconds: float | None
+    estimate: Estimate | None = None  # on the GPU that was asked about
 
     @property
     def has_to_run(self) -> bool:
@@ -35,13 +38,21 @@ class PlannedStep:
         return self.state.state != "done"
 
 
-def plan_run(recipe: Recipe) -> list[PlannedStep]:
-    """Return every step of `recipe` as it stands now. Raises InputError for a mistake in the recipe."""
+def plan_run(recipe: Recipe, device: Device | None = None) -> list[PlannedStep]:
+    """Return every step of `recipe` as it stands now, and what each will take on `device` where one is given.
+
+    Raises:
+        InputError: a mistake in the recipe.
+    """
     steps = steps_of(recipe)
     earlier = _earlier_runs(recipe)
     return [
         PlannedStep(
-            state, state.why or _unfinished(state.step), launch_command(state.step, recipe), _seconds(state, earlier)
+            state,
+            state.why or _unfinished(state.step),
+            launch_command(state.step, recipe),
+            _seconds(state, earlier),
+            estimate(state.step, recipe, device, steps=steps) if device else None,
         )
         for state in plan(steps)
     ]

@@ -15,6 +15,12 @@ PAGES = {
     "in_depth/rejection_sampling.md": "rlhf/rejection_sampling/README.md",
     "in_depth/ppo.md": "rlhf/ppo/README.md",
     "in_depth/gatt.md": "gatt/README.md",
+    "in_depth/safety_evaluation.md": "rlhf/safety_evaluation/README.md",
+    "in_depth/launch_configs.md": "recipes/accelerate/README.md",
+    "in_depth/doctor.md": "recipes/doctor/README.md",
+    "in_depth/five_rounds.md": "recipes/five_rounds/README.md",
+    "in_depth/ghost_attention.md": "recipes/ghost_attention/README.md",
+    "in_depth/context_distillation.md": "recipes/context_distillation/README.md",
     "in_depth/quickstart.md": "recipes/quickstart/README.md",
     "in_depth/margin_ablation.md": "recipes/margin_ablation/README.md",
 }

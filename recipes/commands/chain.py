@@ -64,20 +64,28 @@ def plan(
     write_configs: Annotated[
         bool, typer.Option("--write-configs", help="Also write the YAML files that the commands name.")
     ] = False,
+    device: Annotated[
+        str | None, typer.Option("--device", help="A GPU such as H100: also plan memory and time of each step on it.")
+    ] = None,
 ) -> None:
     """Show the steps of a recipe in order: what is done, what would run and why, how long it took, how to launch it.
 
     Seconds are those of the last finished run of the step, here or in another run of the recipe beside. Nothing runs.
 
-    Example: rounds plan quickstart --set ppo.num_iterations=30
+    Example: rounds plan llama2_7b --device H100
     """
     from recipes import run_plan
+    from recipes.planner.devices import find_device
+    from recipes.planner.table import estimates_table
     from recipes.recipe import read_recipe
 
     with plain_errors():
         read = read_recipe(recipe, output, settings or [])
-        planned = run_plan.plan_run(read)
+        on = find_device(device) if device else None
+        planned = run_plan.plan_run(read, on)
         _print_states((each.state, each.seconds, each.why) for each in planned)
+        if on:
+            Console().print(estimates_table([(each.state.step.name, each.estimate) for each in planned], on))
         if write_configs:
             run_plan.write_configs(planned, read)
         _print_commands(planned)

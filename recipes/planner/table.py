@@ -12,8 +12,11 @@ _GIB = 2**30
 
 
 def estimates_table(estimates: Sequence[tuple[str, Estimate | None]], device: Device) -> Table:
-    """Return a row for each step that has an estimate: memory of one process (red where it does not fit), time, and what both rest on."""
-    table = Table("step", "memory, GiB", "time", "rests on", title=f"Planned for one {device.name}: arithmetic, not run")
+    """Return a row for each step that has an estimate: memory of one process, red where it does not fit, time, and what
+    both rest on.
+    """
+    title = f"Planned for one {device.name}: arithmetic, not run"
+    table = Table("step", "memory, GiB", "time", "rests on", title=title)
     for name, estimate in estimates:
         if estimate is None:
             continue

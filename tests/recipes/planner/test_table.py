@@ -28,7 +28,10 @@ def test_what_does_not_fit_is_red_and_no_model_has_no_memory():
     assert times == ["", "100 s", ""] and str(why[0]) == "runs no model"
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(119.4, "119 s"), (120, "2.0 min"), (7199, "120.0 min"), (7200, "2.0 h")])
+TIMES = [(119.4, "119 s"), (120, "2.0 min"), (7199, "120.0 min"), (7200, "2.0 h")]
+
+
+@pytest.mark.parametrize(("seconds", "shown"), TIMES)
 def test_times(seconds, shown):
     assert columns([("step", Estimate({}, seconds))])[2] == [shown]
 

@@ -26,7 +26,6 @@ class Chain:
     recipe: Recipe
     steps: list[Step] = field(default_factory=list)
     checkpoints: dict[str, str] = field(default_factory=dict)  # name in the report -> folder, newest last
-    before_ppo: dict[str, str] = field(default_factory=dict)  # the same, of policies that PPO went on from
     preferences: dict[str, list[str]] = field(default_factory=dict)  # round -> its files
     pools: list[str] = field(default_factory=list)  # the best samples, one file a round
     reward_models: dict[str, str] = field(default_factory=dict)  # "helpfulness_reward_model" -> newest folder
@@ -86,8 +85,6 @@ def add_round(chain: Chain, round_: Round) -> None:
     if "rejection_sampling" in round_.stages:
         policy = sample_and_fine_tune(chain, round_.name, policy)
     if "ppo" in round_.stages:
-        if policy != chain.newest:
-            chain.before_ppo[f"{round_.name} before PPO"] = policy
         policy = optimize(chain, round_.name, policy)
     chain.checkpoints[round_.name] = policy
     if "gatt" in round_.stages:
@@ -161,7 +158,16 @@ def optimize(chain: Chain, round_name: str, policy: str) -> str:
     layout = chain.recipe.step(name, "rlhf.ppo", "ppo.yaml").arguments.get("layout")
     if layout == "shared_base" and policy != chain.newest:
         start = {"model_name_or_path": chain.newest, "policy_adapter": policy}
-    return chain.add(name, "rlhf.ppo", "ppo.yaml", **start, **chain.reward_models)
+    optimized = chain.add(name, "rlhf.ppo", "ppo.yaml", **start, **chain.reward_models)
+    chain.add(  # what PPO itself gained
+        f"{round_name}/ppo_gain",
+        "rlhf.evaluate",
+        "evaluation.yaml",
+        checkpoints=[policy, optimized],
+        names=["before PPO", "after PPO"],
+        **chain.reward_models,
+    )
+    return optimized
 
 
 def distil(chain: Chain, round_name: str, conversations: str) -> None:
@@ -217,8 +223,8 @@ def evaluate(chain: Chain) -> None:
         "evaluation",
         "rlhf.evaluate",
         "evaluation.yaml",
-        checkpoints=[*chain.checkpoints.values(), *chain.before_ppo.values(), *chain.student.values()],
-        names=[*chain.checkpoints, *chain.before_ppo, *chain.student],
+        checkpoints=[*chain.checkpoints.values(), *chain.student.values()],
+        names=[*chain.checkpoints, *chain.student],
         **chain.reward_models,
     )
     _evaluate_safety(chain)

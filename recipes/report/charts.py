@@ -31,9 +31,9 @@ _PPO_PICTURES = (  # caption, label of the y axis, metrics drawn together
 )
 
 
-def scores_by_round(steps: Steps) -> Markup | None:
-    """Helpfulness, safety and unsafe answers of every checkpoint that the evaluation scored."""
-    checkpoints = _evaluation(steps, "checkpoints")
+def scores_by_round(steps: Steps, evaluation: str = "evaluation") -> Markup | None:
+    """Helpfulness, safety and unsafe answers of every checkpoint that the step `evaluation` scored."""
+    checkpoints = _evaluation(steps, "checkpoints", evaluation)
     shown = {name: _only(scores, _SHOWN_SCORES) for name, scores in checkpoints.items()}
     return plots.grouped_bars(shown, y="points", label="scores by round") if any(shown.values()) else None
 
@@ -101,8 +101,8 @@ def seconds_by_step(steps: Steps) -> Markup | None:
     return plots.horizontal_bars(seconds, x="seconds", label="seconds by step") if seconds else None
 
 
-def _evaluation(steps: Steps, metric: str) -> dict[str, Any]:
-    return steps["evaluation"].metrics.get(metric, {}) if "evaluation" in steps else {}
+def _evaluation(steps: Steps, metric: str, step: str = "evaluation") -> dict[str, Any]:
+    return steps[step].metrics.get(metric, {}) if step in steps else {}
 
 
 def _only(scores: dict[str, Any], names: tuple[str, ...]) -> dict[str, float]:

@@ -129,7 +129,7 @@ def _sections(steps: dict[str, FinishedStep]) -> list[Section]:
             "The gap between the best and the median of N samples is the gain to be had.",
             *((svg, f"{name}: reward against samples a prompt.") for name, svg in charts.best_of_n(steps)),
         ),
-        *(_ppo_section(step) for step in steps.values() if step.kind == "ppo"),
+        *(_ppo_section(steps, step) for step in steps.values() if step.kind == "ppo"),
         _section(
             "Ghost attention",
             "An instruction given in the first turn only, asked for at later turns of held-out dialogues.",
@@ -190,11 +190,12 @@ def _reward_model_sections(steps: dict[str, FinishedStep]) -> list[Section]:
     ]
 
 
-def _ppo_section(step: FinishedStep) -> Section:
-    rows = step.rows("metrics.jsonl")
+def _ppo_section(steps: dict[str, FinishedStep], step: FinishedStep) -> Section:
+    rows, gain = step.rows("metrics.jsonl"), charts.scores_by_round(steps, f"{step.name}_gain")
     return _section(
         f"PPO · {step.name}",
         "What the policy was rewarded for, what it paid in distance from its start, and whether length ran away.",
+        (gain, "The policy that PPO went on from and the one it left, on held-out prompts."),
         *((svg, caption) for caption, svg in charts.ppo_curves(rows)),
         (charts.kl_against_reward(rows), "KL against reward, iteration by iteration, pale at the start."),
     )

@@ -20,7 +20,7 @@ def test_order_is_that_of_figure_4(steps):
     assert list(steps) == [
         *("world", "base", "sft"),
         *(f"RLHF-V1/{name}" for name in round_1),
-        *(f"RLHF-V2/{name}" for name in [*round_1, "ppo"]),
+        *(f"RLHF-V2/{name}" for name in [*round_1, "ppo", "ppo_gain"]),
         *(f"gatt/{name}" for name in gatt),
         "reward_models_by_round",
         "evaluation",
@@ -62,9 +62,10 @@ def test_ghost_attention_and_evaluation_see_the_final_policy(steps):
         out(steps, "gatt/rehearsal", "conversations.jsonl")
     ]
     evaluation = steps["evaluation"].arguments
-    assert evaluation["names"] == ["sft", "RLHF-V1", "RLHF-V2", "GAtt", "RLHF-V2 before PPO"]
+    assert evaluation["names"] == ["sft", "RLHF-V1", "RLHF-V2", "GAtt"]
     assert evaluation["checkpoints"][2] == out(steps, "RLHF-V2/ppo")
-    assert evaluation["checkpoints"][4] == out(steps, "RLHF-V2/policy"), "what PPO itself gained can be seen"
+    gain = steps["RLHF-V2/ppo_gain"].arguments["checkpoints"]
+    assert gain == [out(steps, "RLHF-V2/policy"), out(steps, "RLHF-V2/ppo")], "what PPO itself gained can be seen"
 
 
 STUDENT = """

@@ -36,6 +36,7 @@ class SynthesisConfig:
     num_dialogues: int = _option(1000, "dialogues to sample")
     max_turns: int = _option(20, "questions a dialogue at most")
     prefixes_per_dialogue: int = _option(4, "training conversations a dialogue: prefixes that end at different turns")
+    late_turn_weight: float = _option(1.0, "how often such a prefix ends at the latest turn for once at the first")
     num_samples: int = _option(4, "replies sampled a turn, of which the best is kept (K)")
     max_attempts: int = _option(1, "draws of K replies before a dialogue that lost its instruction is given up")
     temperature: float = _option(1.0, "sampling temperature")
@@ -60,6 +61,7 @@ class SynthesisConfig:
             "num_dialogues",
             "max_turns",
             "prefixes_per_dialogue",
+            "late_turn_weight",
             "num_samples",
             "max_attempts",
             "max_constraints",

@@ -89,7 +89,8 @@ def make_training_rows(
 ) -> list[dict[str, Any]]:
     """Return the training conversations of `dialogues`, in order, with the columns that say where they come from."""
     rng = random.Random(f"{config.seed} turns")
-    drawn = draw_turns([usable_turns(each) for each in dialogues], config.prefixes_per_dialogue, rng)
+    usable = [usable_turns(each) for each in dialogues]
+    drawn = draw_turns(usable, config.prefixes_per_dialogue, rng, config.late_turn_weight)
     source = {"temperature": config.temperature, "model": config.model_name_or_path}
     return [
         {**training_row(dialogue, turn, instruction_as, config.train_on), "dialogue": index, **source}

@@ -20,16 +20,26 @@ def usable_turns(dialogue: Dialogue) -> list[int]:
     return [turn for turn, reply in enumerate(dialogue.replies, 1) if reply.follows or unchecked]
 
 
-def draw_turns(usable: Sequence[Sequence[int]], num_turns: int, rng: random.Random) -> list[list[int]]:
+def draw_turns(
+    usable: Sequence[Sequence[int]], num_turns: int, rng: random.Random, late_turn_weight: float = 1.0
+) -> list[list[int]]:
     """Draw up to `num_turns` distinct turns from each of `usable` so that, over all, turns occur as evenly as possible.
 
     Dialogues with the fewest turns choose first; each takes the turns that are rarest so far, ties at random.
+
+    Args:
+        late_turn_weight: how often the latest turn is to occur for once of the first; in between, it grows evenly.
     """
     occurred: Counter[int] = Counter()
+    latest = max((turn for turns in usable for turn in turns), default=1)
+
+    def crowding(turn: int) -> float:
+        return occurred[turn] / (1 + (late_turn_weight - 1) * (turn - 1) / max(1, latest - 1))
+
     drawn: list[list[int]] = [[] for _ in usable]
     for index in sorted(range(len(usable)), key=lambda index: len(usable[index])):
         shuffled = rng.sample(usable[index], len(usable[index]))
-        drawn[index] = sorted(sorted(shuffled, key=occurred.__getitem__)[:num_turns])
+        drawn[index] = sorted(sorted(shuffled, key=crowding)[:num_turns])
         occurred.update(drawn[index])
     return drawn
 

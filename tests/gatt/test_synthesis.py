@@ -83,6 +83,15 @@ def test_turns_are_covered_evenly(rng):
     assert all(occurred[turn] in (10, 11) for turn in range(6, 21))
 
 
+def test_late_turns_occur_as_often_as_they_are_weighted(rng):
+    """Late turns are the hardest to hold, and dialogues that reach them the fewest."""
+    drawn = draw_turns([list(range(1, 21))] * 200, 5, rng, late_turn_weight=3)
+    occurred = Counter(turn for turns in drawn for turn in turns)
+    assert sum(occurred.values()) == 1000
+    for turn in range(1, 21):
+        assert occurred[turn] == pytest.approx(1000 * (1 + 2 * (turn - 1) / 19) / 40, abs=2)
+
+
 def test_the_draw_of_turns_is_seeded_and_varies():
     usable = [list(range(1, 21))] * 6
     first, again, other = (draw_turns(usable, 3, random.Random(seed)) for seed in (0, 0, 1))

@@ -45,7 +45,13 @@ def stages_of(steps, round_name):
 def test_rejection_sampling_to_v4_then_both_and_ghost_attention_after_v3(five):
     plain = ["preferences", "helpfulness_reward_model", "safety_reward_model", "rejection_sampling", "policy"]
     gatt = [f"gatt/{name}" for name in GATT_STEPS]
-    assert [stages_of(five, name) for name in ROUNDS] == [plain, plain, plain + gatt, plain, [*plain, "ppo", "ppo_gain"]]
+    assert [stages_of(five, name) for name in ROUNDS] == [
+        plain,
+        plain,
+        plain + gatt,
+        plain,
+        [*plain, "ppo", "ppo_gain"],
+    ]
     assert not any(name.startswith("gatt/") for name in five)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from benchmarks.comparison import Comparison, compare_speeds, show
+from benchmarks.peers.plain_generate import draw_one
 from benchmarks.workload import make_conversations, make_model
-from chat_model.template import render_prompt
 from gatt.constraints import Combination, Constraint
 from gatt.dialogue import Plan, context, hold
 from gatt.sampler import ModelSampler
@@ -75,16 +75,8 @@ def _peer(model, tokenizer, plans: list[Plan], max_new_tokens: int) -> list[list
 def _hold_alone(model, tokenizer, plan: Plan, max_new_tokens: int) -> list[str]:
     replies: list[str] = []
     while len(replies) < len(plan.questions):
-        ids = torch.tensor([render_prompt(tokenizer, context(plan, replies, "every_turn"))])
-        output = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=True,
-            top_k=0,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        text = tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        response = draw_one(model, tokenizer, context(plan, replies, "every_turn"), max_new_tokens)
+        text = tokenizer.decode(response, skip_special_tokens=True).strip()
         replies.append(text or "…")
     return replies
 

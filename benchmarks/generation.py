@@ -10,10 +10,10 @@ import time
 import torch
 
 from benchmarks.comparison import Comparison, compare_speeds, show
+from benchmarks.peers.plain_generate import draw_one
 from benchmarks.workload import make_conversations, make_model
 from chat_model.conversation import Message
 from chat_model.generation import sample
-from chat_model.template import render_prompt
 
 Prompt = tuple[Message, ...]
 
@@ -42,19 +42,7 @@ def _ours(model, tokenizer, prompts: list[Prompt], max_new_tokens: int) -> int:
 @torch.no_grad()
 def _peer(model, tokenizer, prompts: list[Prompt], max_new_tokens: int) -> int:
     torch.manual_seed(0)
-    tokens = 0
-    for prompt in prompts:
-        ids = torch.tensor([render_prompt(tokenizer, prompt)])
-        output = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=True,
-            top_k=0,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        tokens += output.shape[1] - ids.shape[1]
-    return tokens
+    return sum(len(draw_one(model, tokenizer, prompt, max_new_tokens)) for prompt in prompts)
 
 
 def main() -> None:

@@ -118,11 +118,7 @@ def _sections(steps: dict[str, FinishedStep]) -> list[Section]:
             *_win_rate_pictures(steps),
         ),
         *_round_sections(steps),
-        _section(
-            "Safety",
-            "Held-out adversarial prompts in several styles, and borderline ones that should be answered.",
-            (safety_trend(steps), "Unsafe answers and false refusals, with 95 % intervals; lower is better."),
-        ),
+        _safety_section(steps),
         *_reward_model_sections(steps),
         _section(
             "Rejection sampling",
@@ -137,6 +133,14 @@ def _sections(steps: dict[str, FinishedStep]) -> list[Section]:
         ),
         _section("Time", "Where the seconds went.", (charts.seconds_by_step(steps), "Seconds of each finished step.")),
     ]
+
+
+def _safety_section(steps: dict[str, FinishedStep]) -> Section:
+    return _section(
+        "Safety",
+        "Held-out adversarial prompts in several styles, and borderline ones that should be answered.",
+        (safety_trend(steps), "Unsafe answers and false refusals, with 95 % intervals; lower is better."),
+    )
 
 
 def _win_rate_pictures(steps: dict[str, FinishedStep]) -> list[tuple[Markup | None, str]]:

@@ -11,6 +11,7 @@ import socket
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -47,8 +48,8 @@ def die() -> None:
 def shard_by_fsdp2() -> None:
     """Have Accelerate shard over CPUs as the shipped fsdp2.yaml has it shard over GPUs; it refuses to, if asked."""
 
-    def start() -> Accelerator:
-        accelerator = start_processes()
+    def start(*arguments: Any) -> Accelerator:
+        accelerator = start_processes(*arguments)
         accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()  # reads what `accelerate launch` would set
         PartialState().distributed_type = accelerator.state.distributed_type = DistributedType.FSDP
         return accelerator

@@ -38,14 +38,18 @@ def process_state() -> PartialState:
     return PartialState(cpu=on_cpu_only())
 
 
-def leave_process_group() -> None:
-    """Leave the group of processes, if this one is in any: a process that ends inside it still runs gloo's threads, and
-    the interpreter then aborts now and then ("terminate called …").
+def leave_process_group() -> str | None:
+    """Leave the group of processes and return its backend, or None where this process is in no group.
+
+    A process that ends inside a group of gloo's still runs its threads, and aborts now and then ("terminate called …").
     """
     from torch import distributed
 
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return None
+    backend = distributed.get_backend()
+    distributed.destroy_process_group()
+    return backend
 
 
 def from_main_process(produce: Callable[[], T]) -> T:

@@ -127,6 +127,7 @@ def run_stage(
 
 def run_as_command(main: Callable[[], None]) -> None:
     """Run a stage's `main` as a command: a user's mistake is one line on standard error and exit code 2."""
+    code, backend = 0, None
     try:
         main()
         _wait_for_everyone()
@@ -134,9 +135,20 @@ def run_as_command(main: Callable[[], None]) -> None:
         print(end)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = 2
     finally:
-        _leave_process_group()
+        backend = _leave_process_group()
+    _exit(code, at_once=backend == "gloo")
+
+
+def _exit(code: int, at_once: bool) -> None:
+    """End the command; at once where threads of gloo's that are still around might abort the interpreter's own end."""
+    if at_once:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if code:
+        sys.exit(code)
 
 
 @contextlib.contextmanager
@@ -226,11 +238,12 @@ def _wait_for_everyone() -> None:
         process_state().wait_for_everyone()
 
 
-def _leave_process_group() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from chat_model.processes import leave_process_group
+def _leave_process_group() -> str | None:
+    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+        return None
+    from chat_model.processes import leave_process_group
 
-        leave_process_group()
+    return leave_process_group()
 
 
 def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> dict[str, Any]:

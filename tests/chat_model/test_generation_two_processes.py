@@ -10,6 +10,7 @@ from chat_model.generation import sample
 from chat_model.loading import load_causal_lm, load_tokenizer
 
 SCRIPT = """
+import os
 import json, sys
 from accelerate import Accelerator
 from chat_model.conversation import Message
@@ -26,6 +27,7 @@ if accelerator.is_main_process:
         json.dump([samples.response_ids, samples.texts], file)
 accelerator.wait_for_everyone()
 accelerator.state.destroy_process_group()
+os._exit(0)  # at the interpreter's own end gloo's threads abort now and then
 """
 PROMPTS = ["what color is the fox?", "hi", "where does the owl live? please tell me.", "the owl", "hello there", "no"]
 SETTINGS = {"num_samples": 3, "max_new_tokens": 5, "seed": 4, "batch_tokens": 60, "progress": False}

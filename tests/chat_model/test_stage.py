@@ -1,6 +1,7 @@
 """What surrounds a stage: configuration faults, the output folder whole or absent, resume, fingerprints."""
 
 import json
+import sys
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -233,9 +234,11 @@ def test_a_command_that_fails_leaves_its_process_group(tmp_path, monkeypatch, er
         raise error
 
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises((SystemExit, RuntimeError)):
+    monkeypatch.setattr("os._exit", sys.exit)  # what ends a command of several processes at once
+    with pytest.raises((SystemExit, RuntimeError)) as ended:
         run_as_command(main)
     assert not distributed.is_initialized()
+    assert not isinstance(error, InputError) or ended.value.code == 2
 
 
 def test_user_mistakes_end_with_one_line_and_code_2(capsys):

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from chat_model.last_layer import last_layer_only_at
 from chat_model.model_size import chunk_size
 
 Head = Callable[[torch.Tensor], torch.Tensor]
@@ -38,10 +39,17 @@ def response_log_probs(
     """
     if chunk_tokens is None:
         chunk_tokens = chunk_size(model.config.get_text_config().vocab_size, token_ids.device.type)
-    hidden = model.get_decoder()(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+    body = model.get_decoder()
+    with last_layer_only_at(body, places_before(response_mask)):
+        hidden = body(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
     return token_log_probs(
         hidden, language_head(model), token_ids, response_mask, temperature, chunk_tokens, with_entropy
     )
+
+
+def places_before(response_mask: torch.Tensor) -> torch.Tensor:
+    """Return where the states stand that response tokens are read from, one place to their left: bool [batch, time]."""
+    return torch.nn.functional.pad(response_mask[:, 1:], (0, 1))
 
 
 def language_head(model: Any) -> Head:

@@ -3,7 +3,7 @@
 Under one mask for the whole row, every token of K answers is compared to every other: with K samples of a prompt most
 of that is thrown away, and it grows with the square of K. Here an answer's tokens are compared to the prompt and to
 their own answer alone, under the part of the same mask that is about them, so the result is the same, sliding windows
-included. It is registered with transformers under `NAME`, beside its own "sdpa", and serves where no gradient is asked
+included. In the last layer only the end of each answer looks back, since nothing else is read. It is registered with transformers under `NAME`, beside its own "sdpa", and serves where no gradient is asked
 for: on a CPU, where the many small calls cost nothing.
 """
 
@@ -50,7 +50,7 @@ def _attend(
     layout: Layout = (),
     **ignored: Any,
 ) -> tuple[Tensor, None]:
-    """Return the attention's output [batch, time, heads, size]; 0 at padding.
+    """Return the attention's output [batch, time, heads, size]; 0 at padding and, in the last layer, off the ends.
 
     Args:
         query: [batch, heads, time, size]; key and value [batch, key heads, time, size].
@@ -59,6 +59,7 @@ def _attend(
         layout: of the rows; transformers hands it on from the call of the body.
     """
     assert layout, "an architecture that does not hand arguments of the call on to its attention"
+    is_last = module.layer_idx == module.config.num_hidden_layers - 1
     repeats = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
     output = torch.zeros_like(query)
@@ -66,9 +67,10 @@ def _attend(
         for begin, end in zip([0, *ends], ends, strict=False):
             seen = [slice(0, prefix), slice(begin, end)] if begin else [slice(0, end)]
             keys, values = (torch.cat([states[row, :, part] for part in seen], dim=1) for states in (key, value))
-            is_causal = begin == 0 and sliding_window is None
-            mask = None if is_causal else torch.cat([attention_mask[row, 0, begin:end, part] for part in seen], dim=1)
-            states = (query[row : row + 1, :, begin:end], keys[None], values[None])
+            looking = slice(end - 1 if is_last else begin, end)
+            is_causal = looking.start == 0 and sliding_window is None
+            mask = None if is_causal else torch.cat([attention_mask[row, 0, looking, part] for part in seen], dim=1)
+            states = (query[row : row + 1, :, looking], keys[None], values[None])
             attended = scaled_dot_product_attention(*states, mask, is_causal=is_causal, scale=scaling)
-            output[row, :, begin:end] = attended[0]
+            output[row, :, looking] = attended[0]
     return output.transpose(1, 2).contiguous(), None

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from chat_model.last_layer import last_layer_only_at
 from reward_model.answer_attention import answer_by_answer, layout_of
 
 PADDING = -1  # the segment of padding; 0 is the prompt's, 1, 2, … the answers'
@@ -135,10 +136,15 @@ def shared_row_scores(
     layout: dict[str, Any] = {}
     if by_answer and model.config._attn_implementation == "sdpa":
         attention, layout = answer_by_answer(model), {"layout": layout_of(segments, ends)}
-    with attention:
+    with attention, last_layer_only_at(body, _places_of(ends, input_ids.shape[1])):
         hidden = body(input_ids, attention_mask=masks, position_ids=position_ids, use_cache=False, **layout)[0]
     rows = torch.arange(len(ends), device=ends.device)[:, None]
     return model.score(hidden[rows, ends]).squeeze(-1)
+
+
+def _places_of(ends: Tensor, time: int) -> Tensor:
+    """Return where in rows of `time` tokens an answer ends, bool [batch, time]."""
+    return (ends[:, :, None] == torch.arange(time, device=ends.device)).any(dim=1)
 
 
 def attention_masks(model: Any, segments: Tensor, position_ids: Tensor) -> Tensor | dict[str, Tensor]:

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from chat_model.check_up import CheckUp
 from chat_model.conversation import Message
 from chat_model.errors import InputError
+from chat_model.last_layer import last_layer_only_at, last_places
 from chat_model.loading import load_scalar_model, load_tokenizer
 from chat_model.processes import process_state
 from chat_model.template import render_token_ids
@@ -198,7 +199,8 @@ class RewardScorer:
         """Return the raw scores of the texts in `groups`, group by group [texts], fp32, on the CPU."""
         if all(len(group) == 1 for group in groups):
             rows = self._to_device(one_row_a_dialogue([text for (text,) in groups], self.pad_token_id))
-            return self.model(**rows, use_cache=False).logits.squeeze(-1).float().cpu()
+            with last_layer_only_at(self._classifier.base_model, last_places(rows["input_ids"] != self.pad_token_id)):
+                return self.model(**rows, use_cache=False).logits.squeeze(-1).float().cpu()
         prefixes = [common_prefix(group) for group in groups]
         rows = self._to_device(one_row_each(groups, prefixes, self.pad_token_id))
         return (

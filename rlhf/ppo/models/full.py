@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from chat_model.errors import InputError
+from chat_model.last_layer import last_layer_only_at
 from chat_model.loading import load_causal_lm, load_scalar_model
 from chat_model.log_probs import response_log_probs
 from reward_model.scoring import RewardScorer
@@ -31,9 +32,10 @@ class PolicyAndCritic(TrainedModels):
         self.critic = critic
         self._no_split_modules = list(policy._no_split_modules or ())  # the layers that FSDP2 shards one by one
 
-    def critic_scores(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def critic_scores(self, token_ids: Tensor, attention_mask: Tensor, places: Tensor) -> Tensor:
         body = self.critic.base_model
-        hidden = body(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        with last_layer_only_at(body, places):
+            hidden = body(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         return self.critic.score(hidden).squeeze(-1)
 
     def parameters_of(self, part: TrainedPart) -> list[nn.Parameter]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from chat_model.conversation import Message
-from chat_model.log_probs import response_log_probs
+from chat_model.log_probs import places_before, response_log_probs
 
 # Raw scores, fp32 [N], of N conversations.
 Scorer = Callable[[Sequence[Sequence[Message]]], Tensor]
@@ -69,12 +69,13 @@ class TrainedModels(nn.Module):
             log_probs, entropies = response_log_probs(self.sampling_policy(), *inputs, with_entropy=with_entropy)
             self.await_backward(log_probs)
         if part != "policy":
-            values = place_values(self.critic_scores(token_ids, attention_mask), response_mask)
+            scores = self.critic_scores(token_ids, attention_mask, places_before(response_mask))
+            values = place_values(scores, response_mask)
             self.await_backward(values)
         return Outputs(log_probs, entropies, values)
 
-    def critic_scores(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return the critic's scalar head at every position, [batch, time]."""
+    def critic_scores(self, token_ids: Tensor, attention_mask: Tensor, places: Tensor) -> Tensor:
+        """Return the critic's scalar head [batch, time]; what it says off `places`, bool [batch, time], is not read."""
         raise NotImplementedError
 
     def await_backward(self, output: Tensor) -> None:

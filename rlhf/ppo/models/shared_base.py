@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from chat_model.adapters import ADAPTER_FOLDER, LoraAdapters, merge_adapter
+from chat_model.last_layer import last_layer_only_at
 from chat_model.log_probs import response_log_probs
 from rlhf.ppo.models.interface import TRAINED_PARTS, TrainedModels, TrainedPart
 
@@ -39,8 +40,8 @@ class SharedBase(TrainedModels):
         self.register_state_dict_post_hook(_keep_trained)
         self.register_load_state_dict_post_hook(_expect_trained)
 
-    def critic_scores(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.scores("critic", token_ids, attention_mask)
+    def critic_scores(self, token_ids: Tensor, attention_mask: Tensor, places: Tensor) -> Tensor:
+        return self.scores("critic", token_ids, attention_mask, places)
 
     def await_backward(self, output: Tensor) -> None:
         self.adapters.hold_until_backward(output)
@@ -51,10 +52,11 @@ class SharedBase(TrainedModels):
         self.adapters.activate(None if bare else name)
         return self.adapters.base
 
-    def scores(self, name: str, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return the scalar head's score at every position under adapter `name`, fp32 [batch, time]."""
+    def scores(self, name: str, token_ids: Tensor, attention_mask: Tensor, places: Tensor) -> Tensor:
+        """Return the scalar head's score under adapter `name`, fp32 [batch, time]; off `places` it means nothing."""
         body, head = self.causal_lm(name).get_decoder(), self.heads[name]
-        hidden = body(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        with last_layer_only_at(body, places):
+            hidden = body(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         return head(hidden.to(head.weight.dtype)).squeeze(-1).float()
 
     def trained_names(self) -> list[str]:
@@ -113,9 +115,14 @@ class SharedClassifier(nn.Module):
         """Where the base model is."""
         return self.module.adapters.base.device
 
+    @property
+    def base_model(self) -> Any:
+        """The decoder that reads the rows, by the name that transformers' classifiers have for it."""
+        return self.module.adapters.base.get_decoder()
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor, use_cache: bool = False) -> SequenceClassifierOutput:
         """Return the score [batch, 1] at the last token that is not padding."""
-        scores = self.module.scores(self.name, input_ids, attention_mask)
+        scores = self.module.scores(self.name, input_ids, attention_mask, attention_mask.bool())
         last = attention_mask.sum(dim=1, keepdim=True) - 1
         return SequenceClassifierOutput(logits=scores.gather(1, last))
 

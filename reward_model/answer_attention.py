@@ -3,8 +3,9 @@
 Under one mask for the whole row, every token of K answers is compared to every other: with K samples of a prompt most
 of that is thrown away, and it grows with the square of K. Here an answer's tokens are compared to the prompt and to
 their own answer alone, under the part of the same mask that is about them, so the result is the same, sliding windows
-included. In the last layer only the end of each answer looks back, since nothing else is read. It is registered with transformers under `NAME`, beside its own "sdpa", and serves where no gradient is asked
-for: on a CPU, where the many small calls cost nothing.
+included. In the last layer only the end of each answer looks back, since nothing else is read. The function is
+registered with transformers under `NAME`, beside its own "sdpa", and serves where no gradient is asked for: on a CPU,
+where the many small calls cost nothing.
 """
 
 import contextlib

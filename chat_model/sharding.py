@@ -1,7 +1,7 @@
 """Sharded weights made whole once a rollout.
 
-Sampling runs a model once a token. Under FSDP2 and ZeRO-3 each of those runs would gather every layer's weights from all
-processes, which makes sampling 10 to 100 times slower (trl#1900, DeepSpeedExamples#718).
+Sampling runs a model once a token. Under FSDP2 and ZeRO-3 each of those runs would gather every layer's weights from
+all processes, which makes sampling 10 to 100 times slower (trl#1900, DeepSpeedExamples#718).
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """How a mini-batch's gradients come together over its backward passes and ranks, are clipped, and become a step.
 
-An update makes a backward pass for the policy and one for the critic in each micro-batch, and one step a mini-batch. Who
-trains on several processes wants to be told of each: PyTorch's DDP and FSDP2 here, DeepSpeed in `zero.py`.
+An update makes a backward pass for the policy and one for the critic in each micro-batch, and one step a mini-batch.
+What trains on several processes has to be told of each: PyTorch's DDP and FSDP2 here, DeepSpeed in `zero.py`.
 """
 
 from contextlib import AbstractContextManager, nullcontext

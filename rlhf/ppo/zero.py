@@ -1,8 +1,8 @@
 """PPO under DeepSpeed's ZeRO, stages 2 and 3, where gradients and moments are divided among ranks, and weights too.
 
-Accelerate's own ``backward`` takes DeepSpeed's step in every backward pass. An update has two in each micro-batch, so here
-the engine is told which one is the last of its mini-batch, and the step is a call of its own. Between the two, policy and
-critic are clipped each on its own through DeepSpeed's calls for gradients; its own clipping, over both, is off.
+Accelerate's own ``backward`` takes DeepSpeed's step in every backward pass. An update has two in each micro-batch, so
+here the engine is told which one is the last of its mini-batch, and the step is a call of its own. Between the two,
+policy and critic are clipped each on its own by DeepSpeed's functions for gradients; its own clip, of both, is off.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def prepare_for_zero(accelerator: Accelerator) -> None:
 
 
 def whole_fp32_state(models: TrainedModels, keep: bool) -> dict[str, Tensor]:
-    """Return the state dict on CPU, with weights as the optimiser has them, fp32, where `keep`; every rank must call."""
+    """Return the state dict on CPU where `keep`, with the optimiser's weights, in fp32; every rank must call."""
     from deepspeed.utils import safe_get_full_fp32_param
 
     parameters, state = dict(models.named_parameters(remove_duplicate=False)), {}
@@ -71,8 +71,8 @@ class ZeroGradients:
         self._clear()
 
     def _clear(self) -> None:
-        """Clear what ZeRO-3 holds of gradients: the first backward pass of a mini-batch overwrites those it computes, and
-        later ones add to what is there, so that the critic's would be added to those of the mini-batch before."""
+        """Clear what ZeRO-3 holds of gradients: the first backward pass of a mini-batch overwrites those that it makes,
+        the others add to what is there, so that the critic's would come on top of those of the mini-batch before."""
         from deepspeed.utils import safe_set_local_grad
 
         for parameter in self.models.parameters():

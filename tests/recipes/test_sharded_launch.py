@@ -12,7 +12,7 @@ from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu
 from chat_model.errors import InputError
 from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.models.full import load_policy_and_critic
-from rlhf.ppo.sharding import check_sharding
+from rlhf.ppo.sharding import set_up_sharding
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "accelerate"
 
@@ -70,7 +70,7 @@ def test_zero3_leaves_whole_checkpoints(monkeypatch):
 
 
 def test_ppo_takes_fsdp2_as_shipped(monkeypatch, accelerator):
-    check_sharding(told(accelerator, DistributedType.FSDP, fsdp_plugin(monkeypatch)), PPOConfig())
+    set_up_sharding(told(accelerator, DistributedType.FSDP, fsdp_plugin(monkeypatch)), PPOConfig())
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_ppo_takes_fsdp2_as_shipped(monkeypatch, accelerator):
 )
 def test_what_would_go_wrong_in_silence_under_fsdp2_is_refused(monkeypatch, accelerator, changes, config, message):
     with pytest.raises(InputError, match=message):
-        check_sharding(told(accelerator, DistributedType.FSDP, fsdp_plugin(monkeypatch, **changes)), config)
+        set_up_sharding(told(accelerator, DistributedType.FSDP, fsdp_plugin(monkeypatch, **changes)), config)
 
 
 def test_ppo_refuses_deepspeed_and_fsdp1(accelerator):
     with pytest.raises(InputError, match="DeepSpeed takes a step in every backward pass.*fsdp2.yaml"):
-        check_sharding(told(accelerator, DistributedType.DEEPSPEED), PPOConfig())
+        set_up_sharding(told(accelerator, DistributedType.DEEPSPEED), PPOConfig())
     first = FullyShardedDataParallelPlugin(fsdp_version=1)
     with pytest.raises(InputError, match="fsdp_version: found 1; expected 2"):
-        check_sharding(told(accelerator, DistributedType.FSDP, first), PPOConfig())
+        set_up_sharding(told(accelerator, DistributedType.FSDP, first), PPOConfig())

@@ -65,10 +65,9 @@ class Session:
 
     def save_policy(self, folder: Path) -> None:
         """Write the policy in Hugging Face format, with its tokenizer; every rank must call."""
-        trained = self.accelerator.unwrap_model(self.models.trained)
-        state = whole_state(self.accelerator, trained, self.models.trained)
+        state = whole_state(self.accelerator, self.models.trained)
         if self.accelerator.is_main_process:
-            trained.save_policy(folder, state)
+            self.accelerator.unwrap_model(self.models.trained).save_policy(folder, state)
             self.models.tokenizer.save_pretrained(folder)
         self.accelerator.wait_for_everyone()
 

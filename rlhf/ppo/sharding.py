@@ -5,11 +5,10 @@ Whatever is refused here would train wrongly without a word.
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from torch import Tensor
+from torch import Tensor, nn
 
 from chat_model.errors import InputError
 from rlhf.ppo.config import PPOConfig
-from rlhf.ppo.models.interface import TrainedModels
 
 _FSDP2, _ZERO = "recipes/accelerate/fsdp2.yaml", "recipes/accelerate/zero3.yaml"
 
@@ -24,8 +23,9 @@ def set_up_sharding(accelerator: Accelerator, config: PPOConfig) -> None:
     if kind not in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         return
     if config.layout == "shared_base":
+        name = "FSDP2" if kind == DistributedType.FSDP else "DeepSpeed"
         raise InputError(
-            f"layout: found shared_base under {kind.value}; its one base serves every model, so each process holds it "
+            f"layout: found shared_base under {name}; its one base serves every model, so each process holds it "
             "whole: launch with recipes/accelerate/multi_gpu.yaml, or set layout: full"
         )
     if kind == DistributedType.FSDP:
@@ -37,13 +37,13 @@ def set_up_sharding(accelerator: Accelerator, config: PPOConfig) -> None:
         prepare_for_zero(accelerator)
 
 
-def whole_state(accelerator: Accelerator, models: TrainedModels, prepared: object) -> dict[str, Tensor]:
-    """Return the state dict of `models` with whole weights, on the main process; every rank must call."""
+def whole_state(accelerator: Accelerator, module: nn.Module) -> dict[str, Tensor]:
+    """Return on the main process the state dict of a prepared `TrainedModels`, weights whole; every rank must call."""
     if accelerator.distributed_type != DistributedType.DEEPSPEED:
-        return accelerator.get_state_dict(prepared)
+        return accelerator.get_state_dict(module)
     from rlhf.ppo.zero import whole_fp32_state
 
-    return whole_fp32_state(models, keep=accelerator.is_main_process)
+    return whole_fp32_state(accelerator.unwrap_model(module), keep=accelerator.is_main_process)
 
 
 def _check_fsdp(accelerator: Accelerator) -> None:

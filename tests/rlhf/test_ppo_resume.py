@@ -15,6 +15,7 @@ from chat_model.rows import write_rows
 from rlhf.ppo.saved_rollouts import rollout_rows
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(900)  # all scenarios run before the first test
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
 SHARDED = ["fsdp2", *(pytest.param(kind, marks=needs_deepspeed) for kind in ("zero2", "zero3"))]
 KILLED = ["score-1-1", "score-3-1", "save-2-1", "score-4-1", "save-2-2", "score-4-2"]

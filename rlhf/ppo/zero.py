@@ -28,15 +28,19 @@ def prepare_for_zero(accelerator: Accelerator) -> None:
 
 
 def whole_fp32_state(models: TrainedModels, keep: bool) -> dict[str, Tensor]:
-    """Return the state dict on CPU where `keep`, with the optimiser's weights, in fp32; every rank must call."""
+    """Return the state dict on CPU, with the optimiser's weights, in fp32; nothing where not `keep`.
+
+    Every rank must call. A weight that two layers share is one tensor under two names, as in `state_dict`.
+    """
     from deepspeed.utils import safe_get_full_fp32_param
 
-    parameters, state = dict(models.named_parameters(remove_duplicate=False)), {}
-    for name, held in models.state_dict().items():
-        whole = safe_get_full_fp32_param(parameters[name]) if name in parameters else held
+    whole = {}
+    for parameter in models.parameters():
+        gathered = safe_get_full_fp32_param(parameter)
         if keep:
-            state[name] = whole.cpu()
-    return state
+            whole[parameter] = gathered.cpu()
+    parameters = dict(models.named_parameters(remove_duplicate=False))
+    return {name: whole.get(parameters.get(name), held) for name, held in models.state_dict().items()} if keep else {}
 
 
 @dataclass(frozen=True)

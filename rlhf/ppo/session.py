@@ -27,7 +27,7 @@ from rlhf.ppo.guards import check_log_probs, check_no_dropout, check_safety_mode
 from rlhf.ppo.memory_plan import plan_memory, plan_table
 from rlhf.ppo.models.interface import Reference, Scorers, parameter_groups
 from rlhf.ppo.models.loading import load_models
-from rlhf.ppo.sharding import check_sharding
+from rlhf.ppo.sharding import set_up_sharding, whole_state
 from rlhf.ppo.state import TrainingState
 from rlhf.ppo.tracking import start_trackers, trackers_of
 
@@ -65,7 +65,7 @@ class Session:
 
     def save_policy(self, folder: Path) -> None:
         """Write the policy in Hugging Face format, with its tokenizer; every rank must call."""
-        state = self.accelerator.get_state_dict(self.models.trained)
+        state = whole_state(self.accelerator, self.models.trained)
         if self.accelerator.is_main_process:
             self.accelerator.unwrap_model(self.models.trained).save_policy(folder, state)
             self.models.tokenizer.save_pretrained(folder)
@@ -94,7 +94,7 @@ def open_session(run: StageRun, config: PPOConfig, scorers: Scorers | None) -> S
     """
     accelerator = start_processes(trackers_of(config), run.folder)
     check_config(config, accelerator.num_processes)
-    check_sharding(accelerator, config)
+    set_up_sharding(accelerator, config)
     if scorers is None:
         check_safety_model(config.safety_reward_model, config.safety_threshold, config.allow_uncalibrated_safety)
     all_prompts, judge = read_prompts(config.prompts), resolve(config.held_out_judge) if config.held_out_judge else None

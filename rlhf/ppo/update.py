@@ -5,13 +5,13 @@ So the gradient depends neither on how rows are split into micro-batches nor on 
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from rlhf.ppo.gradients import Gradients, gradients_of
 from rlhf.ppo.guards import check_finite, check_first_ratio
 from rlhf.ppo.losses import clipped_tokens, policy_loss, policy_ratio, value_loss
 from rlhf.ppo.micro_batches import split_by_tokens
@@ -76,7 +76,7 @@ def update(
         TrainingFault: the ratio is not 1 before the first step, or a gradient is not finite.
     """
     module.train()
-    total, norms = UpdateSums.zeros(accelerator.device), []
+    total, norms, gradients = UpdateSums.zeros(accelerator.device), [], gradients_of(accelerator, module)
     rows_of_rank = settings.mini_batch_size // accelerator.num_processes
     for epoch in range(settings.num_epochs):
         for start in range(0, rollout.num_rows, rows_of_rank):
@@ -85,7 +85,7 @@ def update(
             if epoch == start == 0:
                 deviation = (sums.ratio_deviation / sums.tokens).item()
                 check_first_ratio(deviation, _in_low_precision(accelerator, module), iteration)
-            norms.append(_step(accelerator, module, optimizer, settings.max_grad_norm, iteration, critic_only))
+            norms.append(_step(gradients, optimizer, settings.max_grad_norm, iteration, critic_only))
             total = total + sums
     return {**_means(total), **_mean_norms(norms)}
 
@@ -101,14 +101,15 @@ def accumulate_gradients(
     """Leave the gradient of one mini-batch in `module` and return sums over all ranks; `rows` are this rank's share."""
     responses = rollout.responses
     num_tokens = accelerator.reduce(responses.response_mask[rows].sum(), reduction="sum")
-    mini_batch = _MiniBatch(accelerator, module, rollout, settings, num_tokens)
+    gradients = gradients_of(accelerator, module)
+    mini_batch = _MiniBatch(accelerator, gradients, module, rollout, settings, num_tokens)
     micro_batches = list(iterate_micro_batches(accelerator, responses, rows, settings.micro_batch_tokens))
     sums = UpdateSums.zeros(accelerator.device)
     for number, cut in enumerate(micro_batches, 1):
         # Backward before the next part's forward: parts may share layers, and never hold their activations together.
-        with _gradients_meet(accelerator, module, False):  # the policy's wait for the critic's last ones
+        with gradients.of_pass(is_last=False):  # the policy's wait for the critic's last ones
             policy_sums = mini_batch.policy_gradient(cut, measure_only=critic_only)
-        with _gradients_meet(accelerator, module, number == len(micro_batches)):
+        with gradients.of_pass(is_last=number == len(micro_batches)):
             sums += replace(policy_sums, value_loss=mini_batch.critic_gradient(cut))
     return sums.reduced(accelerator)
 
@@ -118,6 +119,7 @@ class _MiniBatch:
     """The mini-batch whose micro-batches, cuts of the rollout, are worked off."""
 
     accelerator: Accelerator
+    gradients: Gradients
     module: nn.Module
     rollout: Rollout
     settings: UpdateSettings
@@ -153,8 +155,8 @@ class _MiniBatch:
         return self.module(*inputs, self.settings.temperature, part=part)
 
     def _backward(self, loss: Tensor) -> None:
-        # DDP and FSDP average gradients over ranks; the loss is divided by the tokens of all ranks already.
-        self.accelerator.backward(loss / self.num_tokens * self.accelerator.num_processes)
+        # DDP, FSDP and DeepSpeed average gradients over ranks; the loss is divided by the tokens of all ranks already.
+        self.gradients.backward(loss / self.num_tokens * self.accelerator.num_processes)
 
 
 class Cut:
@@ -185,32 +187,13 @@ def _in_low_precision(accelerator: Accelerator, module: nn.Module) -> bool:
     return accelerator.mixed_precision != "no" or not all_whole
 
 
-def _gradients_meet(accelerator: Accelerator, module: nn.Module, is_last: bool) -> AbstractContextManager:
-    """Let gradients meet over ranks in the last backward pass of a mini-batch only; under FSDP2 in every one, where
-    waiting would hold the gradients of all weights whole on each rank."""
-    return nullcontext() if is_last or accelerator.is_fsdp2 else accelerator.no_sync(module)
-
-
 def _step(
-    accelerator: Accelerator,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    max_grad_norm: float,
-    iteration: int,
-    critic_only: bool,
+    gradients: Gradients, optimizer: torch.optim.Optimizer, max_grad_norm: float, iteration: int, critic_only: bool
 ) -> dict[str, float]:
     """Clip policy and critic each on its own, so that a large value gradient cannot stop the policy; step; clear."""
-    whole = accelerator.unwrap_model(module)
-    norms = {
-        f"{part}_grad_norm": float(accelerator.clip_grad_norm_(whole.parameters_of(part), max_grad_norm))
-        for part in TRAINED_PARTS
-    }
+    norms = {f"{part}_grad_norm": gradients.clip(part, max_grad_norm) for part in TRAINED_PARTS}
     check_finite(iteration, **norms)
-    if critic_only:  # AdamW passes over parameters without a gradient: no decay, no moments, no step count
-        for parameter in whole.parameters_of("policy"):
-            parameter.grad = None
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    gradients.step(optimizer, critic_only)
     return norms
 
 

@@ -4,6 +4,7 @@ Everything is imported once; each scenario is a fork, on one process and on two 
 nothing with torch, so a fork finds no threads in an odd state.
 """
 
+import importlib.util
 import json
 import os
 import signal
@@ -15,7 +16,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -45,22 +48,54 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def shard_by_fsdp2() -> None:
-    """Have Accelerate shard over CPUs as the shipped fsdp2.yaml has it shard over GPUs; it refuses to, if asked."""
+def shipped(name: str) -> dict[str, str]:
+    """What `accelerate launch --config_file recipes/accelerate/NAME.yaml` tells its processes of FSDP and DeepSpeed."""
+    file = Path(__file__).parents[2] / "recipes" / "accelerate" / f"{name}.yaml"
+    arguments = _validate_launch_command(launch_command_parser().parse_args(["--config_file", str(file), "x.py"]))[0]
+    arguments.deepspeed_fields_from_accelerate_config = ""  # the launcher adds it last
+    environment = (
+        prepare_deepspeed_cmd_env(arguments)[1] if arguments.use_deepspeed else prepare_multi_gpu_env(arguments)
+    )
+    return {key: value for key, value in environment.items() if key.startswith(("FSDP_", "ACCELERATE_DEEPSPEED_"))}
+
+
+def shard_by(name: str) -> None:
+    """Have Accelerate shard over CPUs as the shipped launch config has it shard over GPUs; it refuses to, if asked.
+
+    Args:
+        name: fsdp2, zero2 or zero3, which train in fp32 here, or zero3-bf16.
+    """
+    name, _, precision = name.partition("-")
+    os.environ.update(shipped(name))
 
     def start(*arguments: Any) -> Accelerator:
         accelerator = start_processes(*arguments)
-        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()  # reads what `accelerate launch` would set
-        PartialState().distributed_type = accelerator.state.distributed_type = DistributedType.FSDP
+        if name == "fsdp2":
+            accelerator.state.fsdp_plugin, kind = FullyShardedDataParallelPlugin(), DistributedType.FSDP
+        else:
+            accelerator.state.deepspeed_plugins, kind = zero_plugin(precision or "no"), DistributedType.DEEPSPEED
+            accelerator.deepspeed_engine_wrapped = None
+        PartialState().distributed_type = accelerator.state.distributed_type = kind
         return accelerator
 
     session.start_processes = start
 
 
-def run_ppo(folder: Path, settings: dict, kill_in: str, sharded: bool = False) -> None:
+def zero_plugin(precision: str) -> DeepSpeedPlugin:
+    import deepspeed.comm.torch
+
+    deepspeed.comm.torch.build_shm_op = lambda: None  # compiles for minutes; gloo does without
+    plugin = DeepSpeedPlugin()
+    plugin.set_mixed_precision(precision)
+    plugin.select(_from_accelerator_state=True)
+    plugin.deepspeed_config["zero_optimization"]["stage3_param_persistence_threshold"] = 0  # small weights apart, too
+    return plugin
+
+
+def run_ppo(folder: Path, settings: dict, kill_in: str, sharded_by: str | None = None) -> None:
     """Train into `folder`; `kill_in` is "score N" (step 4 of iteration N), "save N" (half a checkpoint) or "never"."""
-    if sharded:
-        shard_by_fsdp2()
+    if sharded_by:
+        shard_by(sharded_by)
     point, number = kill_in.split() if kill_in != "never" else ("never", "0")
     calls: list[int] = []
 
@@ -145,6 +180,9 @@ def _start(work, rank: int, ranks: int, port: int) -> int:
 def main(folder: Path) -> None:
     """Run every scenario of `settings.json` in `folder`, and note how its processes ended."""
     settings, endings = json.loads((folder / "settings.json").read_text()), {}
+    has_deepspeed = importlib.util.find_spec("deepspeed") is not None
+    if has_deepspeed:
+        importlib.import_module("deepspeed")  # takes seconds, which no fork shall spend
     for ranks in (1, 2):
         whole = f"whole-{ranks}"
         endings[whole] = fork(lambda name=whole: run_ppo(folder / name, settings, "never"), ranks)
@@ -152,11 +190,15 @@ def main(folder: Path) -> None:
             name = f"{kill_in.replace(' ', '-')}-{ranks}"
             endings[name] = fork(lambda name=name, when=kill_in: run_ppo(folder / name, settings, when), ranks)
             endings[f"{name} again"] = fork(lambda name=name: run_ppo(folder / name, settings, "never"), ranks)
-    for name, kill_in in (("sharded", "never"), ("sharded-killed", "score 6"), ("sharded-killed", "never")):
-        endings[f"{name} {kill_in}"] = fork(
-            lambda name=name, when=kill_in: run_ppo(folder / name, settings, when, sharded=True), 2
-        )
-        endings[f"{name} {kill_in} left"] = [path.name for path in (folder / name).glob("checkpoints/*")]
+    for kind in ("fsdp2", "zero2", "zero3") if has_deepspeed else ("fsdp2",):
+        for name, kill_in in ((kind, "never"), (f"{kind}-killed", "score 6"), (f"{kind}-killed", "never")):
+            endings[f"{name} {kill_in}"] = fork(
+                lambda name=name, when=kill_in, kind=kind: run_ppo(folder / name, settings, when, sharded_by=kind), 2
+            )
+            endings[f"{name} {kill_in} left"] = [path.name for path in (folder / name).glob("checkpoints/*")]
+    if has_deepspeed:
+        low = {**settings, "frozen_dtype": "bfloat16"}
+        endings["bf16"] = fork(lambda: run_ppo(folder / "bf16", low, "never", sharded_by="zero3-bf16"), 2)
     endings["gradients-1"] = fork(lambda: save_gradients(folder, settings, sharded=False), 1)
     endings["gradients-2"] = fork(lambda: save_gradients(folder, settings, sharded=False), 2)
     endings["gradients-sharded"] = fork(lambda: save_gradients(folder, settings, sharded=True), 2)

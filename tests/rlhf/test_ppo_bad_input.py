@@ -132,6 +132,36 @@ def test_a_kl_above_the_bound_stops_before_the_update(settings, scorers, run_int
     assert 1 <= len(read_metrics(tmp_path / "out")) < 4
 
 
+def test_a_sampler_of_another_policy_stops_the_run(settings, scorers, run_into, tmp_path, monkeypatch):
+    """As an engine with stale weights would: 0.3 nats a token off, where 0.1 are allowed."""
+    from rlhf.ppo import collection
+
+    truth = collection.sampler_log_probs
+    monkeypatch.setattr(collection, "sampler_log_probs", lambda *arguments: truth(*arguments) + 0.3)
+    with pytest.raises(TrainingFault, match="differ by 0.3 nats a token .* above max_sampler_mismatch 0.1"):
+        run_into(tmp_path / "out", settings, scorers)
+
+
+def test_a_run_whose_responses_collapse_says_so_once(settings, scorers, run_into, tmp_path, monkeypatch, capsys):
+    from chat_model.generation import Samples
+    from rlhf.ppo import collection
+
+    draw, drawn = collection.sample, []
+
+    def shorter_and_shorter(*arguments, **options):
+        drawn.append(draw(*arguments, **options))
+        if len(drawn) == 1:
+            return drawn[-1]
+        firsts = [response[:1] for response in drawn[-1].response_ids]
+        return Samples(drawn[-1].prompt_ids, firsts, drawn[-1].finish_reasons, drawn[-1].texts)
+
+    monkeypatch.setattr(collection, "sample", shorter_and_shorter)
+    run = run_into(tmp_path / "out", {**settings, "max_new_tokens": 12}, scorers)
+    (notice,) = [notice for notice in run.metrics["notices"] if "collapsed" in notice]
+    assert notice.endswith("to 1 tokens; look at what the reward pays for")
+    assert capsys.readouterr().err.count("collapsed") == 1
+
+
 def test_a_prompt_longer_than_the_context_is_left_out_and_counted(settings, scorers, run_into, tmp_path):
     questions = ("hi", "what about the fox? " * 1000)
     write_rows(tmp_path / "prompts.jsonl", [Prompt((Message("user", text),)).to_row() for text in questions])

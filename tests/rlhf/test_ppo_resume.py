@@ -1,5 +1,6 @@
-"""Runs that are killed outright, on one process and two, and gradients that know neither ranks nor shards."""
+"""Runs that are killed outright, on one process, two, and shards; gradients that know neither ranks nor shards."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -14,6 +15,9 @@ from chat_model.rows import write_rows
 from rlhf.ppo.saved_rollouts import rollout_rows
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(900)  # all scenarios run before the first test
+needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
+SHARDED = ["fsdp2", *(pytest.param(kind, marks=needs_deepspeed) for kind in ("zero2", "zero3"))]
 KILLED = ["score-1-1", "score-3-1", "save-2-1", "score-4-1", "save-2-2", "score-4-2"]
 
 
@@ -44,23 +48,12 @@ def scenarios(tiny_checkpoint, tiny_reward_checkpoint, tiny_tokenizer, rollout, 
     (folder / "settings.json").write_text(json.dumps(settings))
     write_rows(folder / "rollout.jsonl", rollout_rows(rollout, tiny_tokenizer))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
-    environment |= fsdp2_environment()
+    environment |= {"DS_ACCELERATOR": "cpu"}
     command = [sys.executable, str(Path(__file__).with_name("ppo_processes.py")), str(folder)]
     ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-3000:]
     (folder / "log.txt").write_text(ran.stderr)
     return folder
-
-
-def fsdp2_environment() -> dict[str, str]:
-    """What `accelerate launch --config_file recipes/accelerate/fsdp2.yaml` tells its processes of FSDP."""
-    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-    from accelerate.utils.launch import prepare_multi_gpu_env
-
-    file = ROOT / "recipes" / "accelerate" / "fsdp2.yaml"
-    arguments = launch_command_parser().parse_args(["--config_file", str(file), "script.py"])
-    environment = prepare_multi_gpu_env(_validate_launch_command(arguments)[0])
-    return {name: value for name, value in environment.items() if name.startswith("FSDP_")}
 
 
 def read_metrics(folder) -> list[dict]:
@@ -92,27 +85,48 @@ def test_two_processes_learn_what_one_does(scenarios):
         assert other == {name: pytest.approx(value, rel=1e-3, abs=1e-4) for name, value in row.items()}
 
 
-def test_a_sharded_run_learns_what_one_process_does(scenarios):
-    """By the shipped fsdp2.yaml: gathered weights sample; norms, steps and the policy that is left are whole ones."""
+@pytest.mark.parametrize("kind", SHARDED)
+def test_a_sharded_run_learns_what_one_process_does(scenarios, kind):
+    """By the shipped launch config: gathered weights sample; norms, steps and the policy left are whole ones."""
     from safetensors.torch import load_file
 
     endings = json.loads((scenarios / "endings.json").read_text())
-    assert endings["sharded never"] == [0, 0], (scenarios / "log.txt").read_text()[-3000:]
-    one, sharded = read_metrics(scenarios / "whole-1"), read_metrics(scenarios / "sharded")
+    assert endings[f"{kind} never"] == [0, 0], (scenarios / "log.txt").read_text()[-3000:]
+    one, sharded = read_metrics(scenarios / "whole-1"), read_metrics(scenarios / kind)
     for row, other in zip(one, sharded, strict=True):
         assert other == {name: pytest.approx(value, rel=1e-3, abs=1e-4) for name, value in row.items()}
-    expected, found = (load_file(scenarios / name / "model.safetensors") for name in ("whole-1", "sharded"))
+    expected, found = (load_file(scenarios / name / "model.safetensors") for name in ("whole-1", kind))
+    assert found.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=0)
 
 
-def test_a_sharded_run_that_was_killed_continues(scenarios):
+@pytest.mark.parametrize("kind", SHARDED)
+def test_a_sharded_run_that_was_killed_continues(scenarios, kind):
     endings = json.loads((scenarios / "endings.json").read_text())
-    assert endings["sharded-killed score 6"] == [-9, -9] and endings["sharded-killed never"] == [0, 0]
-    assert endings["sharded-killed score 6 left"] == ["iteration-000003"], "it began anew, which proves nothing"
-    assert read_metrics(scenarios / "sharded-killed") == read_metrics(scenarios / "sharded")
-    one, other = (scenarios / name / "model.safetensors" for name in ("sharded", "sharded-killed"))
+    assert endings[f"{kind}-killed score 6"] == [-9, -9] and endings[f"{kind}-killed never"] == [0, 0]
+    assert endings[f"{kind}-killed score 6 left"] == ["iteration-000003"], "it began anew, which proves nothing"
+    assert read_metrics(scenarios / f"{kind}-killed") == read_metrics(scenarios / kind)
+    one, other = (scenarios / name / "model.safetensors" for name in (kind, f"{kind}-killed"))
     assert one.read_bytes() == other.read_bytes()
+
+
+@needs_deepspeed
+def test_zero3_in_bf16_starts_at_the_reference_and_leaves_fp32(scenarios):
+    """What zero3.yaml asks of GPUs: weights in bf16 compute, those of the optimiser in fp32 are what is left."""
+    from safetensors.torch import load_file
+
+    assert json.loads((scenarios / "endings.json").read_text())["bf16"] == [0, 0]
+    one, low = read_metrics(scenarios / "whole-1"), read_metrics(scenarios / "bf16")
+    assert [row["kl_k3"] for row in low[1:3]] == [0, 0] and low[4]["kl_k3"] > 1e-4
+    for name in ("value_loss", "critic_grad_norm", "entropy"):
+        assert low[1][name] == pytest.approx(one[1][name], rel=1e-2)
+    assert low[2]["policy_grad_norm"] == pytest.approx(one[2]["policy_grad_norm"], rel=2e-2)
+    whole, found = (load_file(scenarios / name / "model.safetensors") for name in ("whole-1", "bf16"))
+    assert {weight.dtype for weight in found.values()} == {torch.float32}
+    assert any(not torch.equal(weight, weight.bfloat16().float()) for weight in found.values()), "rounded on its way"
+    for name in whole:  # four steps of 1e-3, of which a rounded gradient may turn one about
+        torch.testing.assert_close(found[name], whole[name], atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("split", ["2-False", "2-True"])

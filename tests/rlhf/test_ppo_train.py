@@ -122,6 +122,28 @@ def test_the_best_policy_is_kept_and_a_run_without_gain_stops(
     assert not (tmp_path / "stopped" / "best").exists()
 
 
+@pytest.mark.parametrize(("stop_on", "best"), [("reward", 1), ("win_rate", 2)])
+def test_the_best_policy_is_the_one_of_the_named_measure(
+    settings, scorers, run_into, read_metrics, tmp_path, stop_on, best
+):
+    """One answer far above the start's raises the mean; two a little above it win more often."""
+    held_out = [Prompt((Message("user", f"held out {number}"),)).to_row() for number in range(3)]
+    write_rows(tmp_path / "held_out.jsonl", held_out)
+    judgements = iter([[0.0, 0.0, 0.0], [6.0, -1.0, -1.0], [1.0, 1.0, -1.0]])
+
+    def score(conversations):
+        is_held_out = conversations[0][0].content.startswith("held out")
+        return torch.tensor(next(judgements)) if is_held_out else scorers.helpfulness(conversations)
+
+    asked = {"held_out_prompts": str(tmp_path / "held_out.jsonl"), "evaluate_every": 1, "stop_on": stop_on}
+    safe = Scorers(score, lambda conversations: torch.full((len(conversations),), 5.0))
+    run = run_into(tmp_path / "out", {**settings, **asked, "num_iterations": 2, "save_every": 0}, safe)
+    rows = read_metrics(tmp_path / "out")
+    assert [row["held_out_reward"] for row in rows] == pytest.approx([0.0, 4 / 3, 1 / 3])
+    assert [row["held_out_win_rate"] for row in rows] == pytest.approx([1 / 2, 1 / 3, 2 / 3])
+    assert run.metrics["best_iteration"] == best and run.metrics["best_held_out"] == rows[best][f"held_out_{stop_on}"]
+
+
 def test_two_processes_train_as_one(settings, read_metrics, tmp_path):
     import yaml
 

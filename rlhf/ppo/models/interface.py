@@ -133,6 +133,6 @@ def parameter_groups(
         parameters = trained.parameters_of(part)
         matrices = [parameter for parameter in parameters if parameter.dim() >= 2]
         vectors = [parameter for parameter in parameters if parameter.dim() < 2]
-        groups.append({"params": matrices, "lr": rate, "weight_decay": weight_decay})
-        groups.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
+        groups.append({"part": part, "params": matrices, "lr": rate, "weight_decay": weight_decay})
+        groups.append({"part": part, "params": vectors, "lr": rate, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]

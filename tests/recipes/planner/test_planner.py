@@ -21,6 +21,7 @@ from recipes.planner.lineage import origin_of
 from recipes.planner.memory import training_memory
 from recipes.planner.ppo_memory import ppo_memory
 from recipes.planner.rows import sizes_of
+from recipes.planner.sampling_memory import sampling_memory
 from recipes.recipe import Recipe
 from recipes.step import Step
 from tests.conftest import TINY
@@ -203,6 +204,19 @@ def test_update_and_sampling_of_ppo_take_turns():
     assert Estimate({**memory, "logits": 9}).peak == 10 + 5 + 2 + 9
     assert Estimate({**memory, "KV cache": 70}).peak == 10 + 70
     assert Estimate({"weights": 10, "KV cache": 7}).peak == 17
+    assert Estimate({**memory, "KV cache": 7, "vLLM's weights": 10}).peak == 10 + 17  # asleep in the update
+
+
+ENGINES = {"transformers": (0, 1), "continuous_batching": (0, 1), "vllm": (0, 0), "vllm_colocated": (1, 1)}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_takes_of_the_device_what_it_holds_there(engine):
+    shape, (copies, caches) = shape_of(SEVEN), ENGINES[engine]
+    parts = sampling_memory({"engine": engine, "dtype": "bfloat16", "batch_tokens": 1024}, shape)
+    assert parts.get("vLLM's weights", 0) == copies * 2 * shape.causal_lm
+    assert parts.get("KV cache", 0) == caches * shape.key_value_cache(1024, 2)
+    assert parts["weights"] == 2 * shape.causal_lm
     assert not Estimate({"weights": 24 * GIB}).fits(find_device("4090"))
     assert Estimate({"weights": 22 * GIB}).fits(find_device("4090"))
 

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+ADDRESS_VARIABLE, DEFAULT_ADDRESS = "ROUNDS_VLLM_URL", "http://localhost:8000"  # of a vLLM server
+
 Engine = Literal["transformers", "continuous_batching", "vllm", "vllm_colocated"]
 ENGINE_HELP = (
     "What samples: transformers, batch by batch; continuous_batching, one queue for all prompts, for GPUs; vllm, a "

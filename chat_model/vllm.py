@@ -18,12 +18,12 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from chat_model.decoding import DecodingSettings
+from chat_model.engines import ADDRESS_VARIABLE, DEFAULT_ADDRESS
 from chat_model.errors import InputError
 from chat_model.log_probs import response_log_probs
 from chat_model.merged_weights import merged_weights
 from chat_model.processes import process_state
 
-ADDRESS_VARIABLE, DEFAULT_ADDRESS = "ROUNDS_VLLM_URL", "http://localhost:8000"
 _CHECKED_ROWS = 8
 _MOST_APART = 0.1  # mean nats a token between server and trainer; bf16 kernels differ by about 0.01
 _PROMPTS_A_REQUEST = 512

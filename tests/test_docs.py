@@ -52,6 +52,17 @@ def test_the_results_page_holds_every_measured_table_and_types_none():
     assert "Rounds of your own" not in page
 
 
+def test_the_picture_shows_the_numbers_of_the_table():
+    measured = hook("measured")
+    text = (ROOT / "recipes" / "five_rounds" / "README.md").read_text()
+    points = measured.read_table(text)
+    assert "sft" in points and "RLHF-V1" in points and len(points) >= 6
+    rows = ("| sft | 25.0 (20 – 30) | 50.0 (40 – 60) |", "| RLHF-V1 + GAtt | 75.5 (70 – 80) | 100.0 (90 – 100) |")
+    picture = measured.draw(measured.read_table("\n".join(rows)))
+    assert 'points="84,190.0 180,89.0"' in picture and 'points="84,140.0 180,40.0"' in picture  # 240 is 0, 40 is 100
+    assert '<path d="M84 200.0V180.0"/>' in picture and ">RLHF-V1 + GAtt</text>" in picture
+
+
 @pytest.mark.parametrize("stage", ["sft", "reward_model", "rlhf.ppo"])
 def test_what_makes_training_faster_is_a_field_of_every_training_stage_and_documented(stage):
     stages = dict(hook("reference").stages(ROOT))

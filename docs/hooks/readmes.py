@@ -27,6 +27,7 @@ PAGES = {
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)([^)]+)\)")
 _RESULTS = re.compile(r"<!-- results -->\n(.*?)<!-- /results -->", re.DOTALL)
 _MEASURED = re.compile(r"^## Results\n(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)  # a section of a recipe's README
+_PICTURE = "![Helpfulness and safety over five rounds](measured.svg)"  # see measured.py
 _MARK = re.compile(r"<!-- /?results -->\n?")
 
 
@@ -51,7 +52,7 @@ def _results(root: Path) -> str:
     assert measured, "README.md: the block between <!-- results --> and <!-- /results --> is gone"
     benchmarks = (root / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     recipes = "\n\n".join(measured_by_recipes(root))
-    return f"# Results\n\n## The quickstart\n\n{measured[1]}\n\n{recipes}\n\n#{benchmarks}"
+    return f"# Results\n\n{_PICTURE}\n\n## The quickstart\n\n{measured[1]}\n\n{recipes}\n\n#{benchmarks}"
 
 
 def measured_by_recipes(root: Path) -> list[str]:

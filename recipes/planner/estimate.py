@@ -34,7 +34,10 @@ from recipes.step import Step
 
 TRAINING = {"sft": False, "reward_model": True}  # module -> whether the model is scalar
 PPO = "rlhf.ppo"
-SAMPLING = ("rlhf.preferences", "rlhf.rejection_sampling", "rlhf.evaluate", "gatt.synthesize", "gatt.evaluate")
+SAMPLING = (
+    *("rlhf.preferences", "rlhf.rejection_sampling", "rlhf.evaluate", "rlhf.safety_evaluation"),
+    *("gatt.synthesize", "gatt.evaluate", "gatt.context_distillation"),
+)
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,9 @@ def _responses_a_prompt(step: Step) -> int:
     match step.module:
         case "rlhf.preferences":
             return 2
-        case "rlhf.evaluate":
+        case "gatt.context_distillation":
+            return 1 + int(arguments.get("num_samples", 1))  # without the preprompt and with it
+        case "rlhf.evaluate" | "rlhf.safety_evaluation":
             return len(arguments.get("checkpoints") or [0])
         case "gatt.evaluate":
             return max(arguments.get("turns") or [20])

@@ -252,6 +252,22 @@ def test_steps_that_have_not_run_are_planned_by_the_model_their_chain_starts_fro
     assert slower.seconds == pytest.approx(2 * planned[0].seconds)
 
 
+SAMPLED = {  # module -> its arguments, and responses to one prompt
+    "rlhf.safety_evaluation": ({"checkpoints": ["m", "m", "m"], "names": ["a", "b", "c"], "num_prompts": 10}, 3),
+    "gatt.context_distillation": ({"num_samples": 4, "num_prompts": 10, "safety_reward_model": "m"}, 5),
+}
+
+
+@pytest.mark.parametrize("module", SAMPLED)
+def test_every_stage_that_samples_is_planned(module, recipe, tmp_path, tiny_checkpoint):
+    arguments, responses = SAMPLED[module]
+    names = {name: [str(tiny_checkpoint)] * len(arguments[name]) for name in ("checkpoints",) if name in arguments}
+    one = step("sampled", module, tmp_path, model_name_or_path=str(tiny_checkpoint), **{**arguments, **names})
+    plan = estimate(one, recipe, find_device("H100"))
+    assert plan.why.startswith(f"{10 * responses} responses to prompts") and plan.seconds > 0
+    assert ("reward models" in plan.memory) and bool(plan.memory["reward models"]) == ("distill" in module)
+
+
 def test_ppo_that_trains_whole_models_is_slower_than_on_a_base_in_bf16(recipe, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**SEVEN, "architectures": ["LlamaForCausalLM"]}))
     arguments = {"model_name_or_path": str(tmp_path), "frozen_dtype": "bfloat16", "num_iterations": 1}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 TOO_IDLE = 0.2  # share of the time above which a user is told; our choice
 REMEDIES = {  # phase -> what shortens it
     "data": "set dataloader_num_workers, or dataloader_prefetch_factor with it",
-    "other": "log, save and evaluate less often (logging_steps, save_steps, eval_steps, save_every, evaluate_every)",
+    "other": "log and save less often (logging_steps, save_steps, save_every)",
     "sample": "the vLLM server samples while these GPUs wait: engine: vllm_colocated samples on them",
 }
 

@@ -19,8 +19,8 @@ from chat_model.stage import StageRun
 class MetricsLog(TrainerCallback):
     """Writes every log line of a trainer, with its step and the seconds of its phases, to `metrics.jsonl`.
 
-    ``seconds_data`` waited for batches, ``seconds_step`` computed, ``seconds_other`` logged, evaluated and saved, each
-    since the line before. Where the first or the last keeps an accelerator waiting, a warning says so, once each.
+    ``seconds_data`` waited for batches, ``seconds_step`` and ``seconds_evaluate`` computed, ``seconds_other`` logged
+    and saved, each since the line before. Where data or the rest keep an accelerator waiting, a warning says so once.
     """
 
     def __init__(self, run: StageRun):
@@ -42,17 +42,13 @@ class MetricsLog(TrainerCallback):
             torch.accelerator.synchronize()
         self.clock.close("step")
 
-    def on_evaluate(self, args, state, control, **kwargs):
-        """An evaluation is over."""
-        self.clock.close("other")
-
     def on_save(self, args, state, control, **kwargs):
         """A checkpoint is written."""
         self.clock.close("other")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Append the line; called by the trainer on every process, written by the main one."""
-        self.clock.close("other")
+        self.clock.close("evaluate" if any(name.startswith("eval_") for name in logs or {}) else "other")
         seconds = self.clock.take() if "loss" in (logs or {}) else {}
         if state.is_world_process_zero:
             self.run.log({"step": state.global_step, **(logs or {}), **named_seconds(seconds)})

@@ -47,7 +47,7 @@ def test_each_phase_that_waits_too_long_is_named_once():
         "idle: the accelerator did nothing for 30% of the last 10.0 s (seconds_data); set dataloader_"
     )
     assert watch.look({"data": 3.0, "step": 6.0, "other": 1.0}, idle) is None
-    assert "50% of the last 2.0 s (seconds_other); log, save" in watch.look({"step": 1.0, "other": 1.0}, idle)
+    assert "50% of the last 2.0 s (seconds_other); log and save" in watch.look({"step": 1.0, "other": 1.0}, idle)
     assert watch.look({"sample": 9.0, "step": 1.0}, idle) is None  # on the accelerator itself
 
 
@@ -78,10 +78,14 @@ def test_every_log_line_has_its_seconds_and_a_slow_loader_is_told(log, tmp_path)
     step(log, now, 1, data=5.0, compute=2.0)
     with pytest.warns(UserWarning, match=r"idle: .* 40% of the last 7.5 s \(seconds_data\); set dataloader_num"):
         step(log, now, 2, data=3.0, compute=3.0)
-    step(log, now, 3, data=3.0, compute=3.0)  # said already
+    now.after(50.0)
+    log.on_log(None, SimpleNamespace(is_world_process_zero=True, global_step=2), None, logs={"eval_loss": 2.0})
+    step(log, now, 3, data=3.0, compute=3.0)  # data was said already, and an evaluation is work
     log.on_log(None, SimpleNamespace(is_world_process_zero=True, global_step=3), None, logs={"train_runtime": 9.0})
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows[0] == {"step": 1, "loss": 1.0, "seconds_data": 5.0, "seconds_step": 3.0, "seconds_other": 0.0}
     assert rows[1] == {"step": 2, "loss": 1.0, "seconds_data": 3.0, "seconds_step": 4.0, "seconds_other": 0.5}
-    assert rows[3] == {"step": 3, "train_runtime": 9.0}
+    assert rows[2] == {"step": 2, "eval_loss": 2.0}
+    assert rows[3]["seconds_evaluate"] == 50.0 and rows[3]["seconds_other"] == 0.5
+    assert rows[4] == {"step": 3, "train_runtime": 9.0}
     assert len(log.run.metrics["notices"]) == 1

@@ -2,8 +2,11 @@
 
 from typing import Literal
 
-Engine = Literal["transformers", "continuous_batching", "vllm"]
+ADDRESS_VARIABLE, DEFAULT_ADDRESS = "ROUNDS_VLLM_URL", "http://localhost:8000"  # of a vLLM server
+
+Engine = Literal["transformers", "continuous_batching", "vllm", "vllm_colocated"]
 ENGINE_HELP = (
     "What samples: transformers, batch by batch; continuous_batching, one queue for all prompts, for GPUs; vllm, a "
-    "server whose address ROUNDS_VLLM_URL names."
+    "server whose address ROUNDS_VLLM_URL names; vllm_colocated, vLLM on the GPUs that train, asleep meanwhile, with "
+    "the share ROUNDS_VLLM_MEMORY of their memory."
 )

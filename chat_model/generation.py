@@ -23,6 +23,7 @@ from chat_model.prefix_cache import PrefixCache
 from chat_model.processes import process_state
 from chat_model.template import render_prompt
 from chat_model.vllm import decode_by_vllm
+from chat_model.vllm_colocated import decode_by_colocated_vllm
 
 FinishReason = Literal["stop", "length"]
 Drawn = list[tuple[int, list[int]]]  # the place of a row among all of a request, and its response
@@ -94,7 +95,7 @@ def sample(
         batch_tokens: bound of rows × (prompt + `max_new_tokens`) in one batch; prompts of like length share one.
         engine: what decodes. "continuous_batching" is for GPUs; it chooses its batches itself by the memory there is,
             so another number of processes, or another device, draws other responses. "vllm" asks a server
-            (`chat_model.vllm`), whose draws follow no seed of ours.
+            (`chat_model.vllm`), "vllm_colocated" one in this process; their draws follow no seed of ours.
         across_processes: share the batches among the processes, all of which call this with the same prompts; False
             where each has prompts of its own.
         prefixes: spares the reading of prompts that begin with one it holds; only for prompts of a process's own.
@@ -147,6 +148,12 @@ def _draw_from_server(model: Any, request: Request) -> Drawn:
     return list(zip(places, decode_by_vllm(model, ids, request.settings, not request.bar["disable"]), strict=True))
 
 
+def _draw_beside_training(model: Any, request: Request) -> Drawn:
+    """A vLLM engine in each process, which is given the weights, answers for the process's share."""
+    places, ids = _own_share(request)
+    return list(zip(places, decode_by_colocated_vllm(model, ids, request.settings), strict=True))
+
+
 def _own_share(request: Request) -> tuple[Sequence[int], list[list[int]]]:
     """Return the places of this process's prompts, every n-th of all, and their token ids."""
     places = range(request.rank, len(request.prompt_ids), request.ranks)
@@ -158,6 +165,7 @@ _ENGINES: dict[Engine, Callable[[Any, Request], Drawn]] = {
     "transformers": _draw_in_batches,
     "continuous_batching": _draw_continuously,
     "vllm": _draw_from_server,
+    "vllm_colocated": _draw_beside_training,
 }
 
 

@@ -18,12 +18,12 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from chat_model.decoding import DecodingSettings
+from chat_model.engines import ADDRESS_VARIABLE, DEFAULT_ADDRESS
 from chat_model.errors import InputError
 from chat_model.log_probs import response_log_probs
 from chat_model.merged_weights import merged_weights
 from chat_model.processes import process_state
 
-ADDRESS_VARIABLE, DEFAULT_ADDRESS = "ROUNDS_VLLM_URL", "http://localhost:8000"
 _CHECKED_ROWS = 8
 _MOST_APART = 0.1  # mean nats a token between server and trainer; bf16 kernels differ by about 0.01
 _PROMPTS_A_REQUEST = 512
@@ -136,10 +136,10 @@ def _options(settings: DecodingSettings) -> dict[str, Any]:
 def check_log_probs(
     model: Any, prompts: Sequence[list[int]], found: dict[str, Any], settings: DecodingSettings
 ) -> None:
-    """Compare the server's log-probabilities of its first responses with the model's own (trl#5312: stale weights).
+    """Compare vLLM's log-probabilities of its first responses with the model's own (trl#5312: stale weights).
 
     Args:
-        found: what TRL's client returned for `prompts`: `completion_ids` and `logprobs`.
+        found: what TRL returned for `prompts`: `completion_ids`, and `logprobs` of the drawn tokens alone.
 
     Raises:
         RuntimeError: the two differ by more than rounding does.
@@ -155,6 +155,6 @@ def check_log_probs(
     apart = (ours[mask] - theirs).abs().mean().item() if len(theirs) else 0.0
     if apart > _MOST_APART:
         raise RuntimeError(
-            f"vLLM's log-probabilities are {apart:.2f} nats a token from the model's: the server holds other weights "
-            "(or was started without --logprobs-mode processed_logprobs)"
+            f"vLLM's log-probabilities are {apart:.2f} nats a token from the model's: vLLM holds other weights "
+            "(or its server was started without --logprobs-mode processed_logprobs)"
         )

@@ -26,6 +26,9 @@ PAGES = {
 }
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)([^)]+)\)")
 _RESULTS = re.compile(r"<!-- results -->\n(.*?)<!-- /results -->", re.DOTALL)
+_MEASURED = re.compile(r"^## Results\n(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)  # a section of a recipe's README
+_PICTURE = "![Helpfulness and safety over five rounds](measured.svg)"  # see measured.py
+_MARK = re.compile(r"<!-- /?results -->\n?")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -44,8 +47,20 @@ def without_file_links(text: str) -> str:
 
 
 def _results(root: Path) -> str:
-    """Return what the README says of the quickstart, and what the benchmarks gave."""
+    """Return what was measured: the quickstart by the README, recipes by their own, and the benchmarks."""
     measured = _RESULTS.search((root / "README.md").read_text(encoding="utf-8"))
     assert measured, "README.md: the block between <!-- results --> and <!-- /results --> is gone"
     benchmarks = (root / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
-    return f"# Results\n\n## The quickstart\n\n{measured[1]}\n\n#{benchmarks}"
+    recipes = "\n\n".join(measured_by_recipes(root))
+    return f"# Results\n\n{_PICTURE}\n\n## The quickstart\n\n{measured[1]}\n\n{recipes}\n\n#{benchmarks}"
+
+
+def measured_by_recipes(root: Path) -> list[str]:
+    """Return a section for each recipe whose README has one called Results, under the README's title."""
+    sections = []
+    for file in sorted((root / "recipes").glob("*/README.md")):
+        text = file.read_text(encoding="utf-8")
+        if found := _MEASURED.search(text):
+            title = text.splitlines()[0].removeprefix("# ")
+            sections.append(f"## {title}\n\n{_MARK.sub('', found[1]).strip()}")
+    return sections

@@ -28,13 +28,16 @@ from recipes.planner.lineage import origin_of
 from recipes.planner.memory import bytes_of, precision_of, training_memory
 from recipes.planner.ppo_memory import PROMPT_TOKENS, ppo_memory, sampling_bytes
 from recipes.planner.rows import RowSizes, named_sources, sizes_of
-from recipes.planner.sampling_memory import sampling_memory
+from recipes.planner.sampling_memory import VLLM_WEIGHTS, sampling_memory
 from recipes.recipe import Recipe
 from recipes.step import Step
 
 TRAINING = {"sft": False, "reward_model": True}  # module -> whether the model is scalar
 PPO = "rlhf.ppo"
-SAMPLING = ("rlhf.preferences", "rlhf.rejection_sampling", "rlhf.evaluate", "gatt.synthesize", "gatt.evaluate")
+SAMPLING = (
+    *("rlhf.preferences", "rlhf.rejection_sampling", "rlhf.evaluate", "rlhf.safety_evaluation"),
+    *("gatt.synthesize", "gatt.evaluate", "gatt.context_distillation"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ class Estimate:
     def peak(self) -> int:
         """Bytes held at once. Update and sampling take turns; so do, in an update, the logits and the layer at work."""
         part = self.memory.get
-        in_turn = {"KV cache", "gradients", ACTIVATIONS, LAYER_AT_WORK, "logits"}
+        in_turn = {"KV cache", VLLM_WEIGHTS, "gradients", ACTIVATIONS, LAYER_AT_WORK, "logits"}
         always = sum(size for name, size in self.memory.items() if name not in in_turn)
         update = part("gradients", 0) + part(ACTIVATIONS, 0) + max(part("logits", 0), part(LAYER_AT_WORK, 0))
-        return always + max(update, part("KV cache", 0))
+        return always + max(update, part("KV cache", 0) + part(VLLM_WEIGHTS, 0))
 
     def fits(self, device: Device) -> bool:
         """Whether the peak is within what a run may take of the device's memory."""
@@ -162,7 +165,9 @@ def _responses_a_prompt(step: Step) -> int:
     match step.module:
         case "rlhf.preferences":
             return 2
-        case "rlhf.evaluate":
+        case "gatt.context_distillation":
+            return 1 + int(arguments.get("num_samples", 1))  # without the preprompt and with it
+        case "rlhf.evaluate" | "rlhf.safety_evaluation":
             return len(arguments.get("checkpoints") or [0])
         case "gatt.evaluate":
             return max(arguments.get("turns") or [20])

@@ -7,6 +7,7 @@ from chat_model.model_size import FLOAT32_BYTES, ModelShape, chunk_size, four_bi
 from recipes.planner.activations import Precision, activation_parts
 from recipes.planner.layout import Layout
 from recipes.planner.memory import bytes_of
+from recipes.planner.sampling_memory import engine_memory
 
 _MICRO_BATCH_TOKENS, _SAMPLE_BATCH_TOKENS, _LORA_RANK = 16_384, 32_768, 16  # the defaults of `rlhf.ppo.config`
 PROMPT_TOKENS = 256  # of a prompt, where nothing says how long they are; assumed
@@ -24,8 +25,7 @@ def ppo_memory(arguments: Mapping[str, Any], shape: ModelShape, layout: Layout) 
     parts |= activation_parts(shape, tokens, precision, checkpointing, _padded(arguments))
     parts["logits"] = logits_bytes(min(chunk_size(shape.vocabulary, "cuda"), tokens), shape.vocabulary)
     sampled = int(arguments.get("sample_batch_tokens", _SAMPLE_BATCH_TOKENS))
-    parts["KV cache"] = shape.key_value_cache(sampled, sampling_bytes(arguments))
-    return parts
+    return parts | engine_memory(arguments, shape, sampled, sampling_bytes(arguments))
 
 
 def _padded(arguments: Mapping[str, Any]) -> int:

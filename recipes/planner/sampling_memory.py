@@ -6,6 +6,7 @@ from typing import Any
 from chat_model.model_size import ModelShape
 from recipes.planner.memory import bytes_of
 
+VLLM_WEIGHTS = "vLLM's weights"  # a second copy of the policy, held while it samples and no longer
 _REWARD_MODELS = ("helpfulness_reward_model", "safety_reward_model", "reward_model")
 
 
@@ -17,5 +18,19 @@ def sampling_memory(arguments: Mapping[str, Any], shape: ModelShape) -> dict[str
     return {
         "weights": width * shape.causal_lm,
         "reward models": width * num_scorers * shape.classifier,
-        "KV cache": shape.key_value_cache(tokens, width),
+        **engine_memory(arguments, shape, tokens, width),
     }
+
+
+def engine_memory(arguments: Mapping[str, Any], shape: ModelShape, tokens: int, width: int) -> dict[str, int]:
+    """Return what an engine takes of this process's device while it samples; a vLLM server has devices of its own.
+
+    Args:
+        tokens: whose keys and values it holds; colocated vLLM takes what ROUNDS_VLLM_MEMORY says, if that is more.
+        width: bytes of a number.
+    """
+    engine = arguments.get("engine", "transformers")
+    if engine == "vllm":
+        return {}
+    copy = {VLLM_WEIGHTS: width * shape.causal_lm} if engine == "vllm_colocated" else {}
+    return {**copy, "KV cache": shape.key_value_cache(tokens, width)}

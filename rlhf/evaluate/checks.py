@@ -3,6 +3,7 @@
 from chat_model.check_up import CheckUp
 from chat_model.dotted import resolve
 from chat_model.errors import InputError
+from rlhf.engine_checks import check_engine
 from rlhf.evaluate.compare import EvaluateConfig
 from rlhf.prompt_checks import check_prompts
 
@@ -12,7 +13,9 @@ def check(check_up: CheckUp, config: EvaluateConfig) -> None:
     with check_up.check(
         "settings", "the stage would refuse them when its turn comes", "change the field that is named"
     ):
-        resolve(config.judge)
+        if config.judge:
+            resolve(config.judge)
         if len(set(config.names)) != len(config.checkpoints):
             raise InputError(f"names: found {config.names}; expected a different name for each of the checkpoints")
+    check_engine(check_up, config.engine)
     check_prompts(check_up, config.prompts, config.checkpoints[0], config.max_new_tokens, config.num_prompts)

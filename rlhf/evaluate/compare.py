@@ -11,6 +11,7 @@ from typing import Any
 
 from chat_model.conversation import Message, Prompt, to_dicts
 from chat_model.dotted import resolve
+from chat_model.engines import ENGINE_HELP, Engine
 from chat_model.errors import InputError
 from chat_model.generation import Samples, sample
 from chat_model.intervals import bootstrap_interval
@@ -51,6 +52,7 @@ class EvaluateConfig:
         default=4096,
         metadata={"help": "The same in a batch of scoring; on a CPU more is slower, on a GPU little faster."},
     )
+    engine: Engine = field(default="transformers", metadata={"help": ENGINE_HELP})
     seed: int = field(default=0, metadata={"help": "Of the draw of prompts and the sampling."})
 
 
@@ -187,6 +189,7 @@ def _sample(config: EvaluateConfig, policy: Any, tokenizer: Any, prompts: Sequen
         max_new_tokens=config.max_new_tokens,
         batch_tokens=config.batch_tokens,
         seed=config.seed,
+        engine=config.engine,
         description="held-out prompts",
     )
 

@@ -16,6 +16,7 @@ from chat_model.errors import InputError
 from chat_model.generation import sample
 from chat_model.template import render_prompt
 from chat_model.template_checks import PREFIX_STABLE
+from rlhf.engine_checks import check_engine
 from rlhf.ppo.collection import sampler_log_probs
 from rlhf.ppo.config import PPOConfig, check_config
 from rlhf.ppo.guards import (
@@ -42,6 +43,7 @@ def check(check_up: CheckUp, config: PPOConfig) -> None:
         "settings", "the stage would refuse them when its turn comes", "change the field that is named"
     ):
         check_config(config, check_up.num_processes)
+    check_engine(check_up, config.engine)
     policy = config.model_name_or_path
     prompts = check_prompts(check_up, config.prompts, policy, config.max_new_tokens, drops_long=True)
     _check_prompt_sets(check_up, config, prompts)

@@ -27,6 +27,7 @@ class PPOConfig:
     )
     attn_implementation: str | None = _option(None, "Attention of the policy, critic and reference; default: sdpa.")
     gradient_checkpointing: bool = _option(False, "Recompute layers in the backward pass to save memory.")
+    use_liger_kernel: bool = _option(False, "Liger's fused norms, rotary embeddings and MLPs; needs liger-kernel.")
 
     num_iterations: int = _option(200, "Iterations: rollout of one batch, then its mini-batches (paper: 200-400).")
     batch_size: int = _option(512, "Prompts an iteration, over all processes.")

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from chat_model.engines import Engine
+from chat_model.idleness import IdleWatch, PhaseClock
+from chat_model.processes import on_cpu_only
 from rlhf.ppo.advantages import explained_variance
 from rlhf.ppo.rewards import kl_k1, kl_k3
 from rlhf.ppo.rollout import Rollout
@@ -28,6 +31,29 @@ class PhaseTimer:
         began = time.perf_counter()
         yield
         self.seconds[f"seconds_{name}"] = round(time.perf_counter() - began, 4)
+
+
+class Pace:
+    """Seconds between two log lines, what lies between the phases included, and a word where an accelerator idles.
+
+    Args:
+        engine: a vLLM server samples elsewhere, while the accelerators of this run wait.
+    """
+
+    def __init__(self, engine: Engine):
+        self.clock, self.watch, self.on_accelerator = PhaseClock(), IdleWatch(), not on_cpu_only()
+        self.waiting = ("other", "sample") if engine == "vllm" else ("other",)
+
+    def seconds(self, phases: dict[str, float]) -> dict[str, float]:
+        """Return `phases`, named ``seconds_<phase>``, and ``seconds_other`` since the last call."""
+        self.clock.close("iteration")
+        other = self.clock.take()["iteration"] - sum(phases.values())
+        return {**phases, "seconds_other": round(max(other, 0.0), 4)}
+
+    def idle(self, seconds: dict[str, float]) -> str | None:
+        """Return a warning of the phase that keeps accelerators waiting, once for each, or None."""
+        by_phase = {name.removeprefix("seconds_"): value for name, value in seconds.items()}
+        return self.watch.look(by_phase, self.waiting) if self.on_accelerator else None
 
 
 def rollout_metrics(rollout: Rollout, kl_coefficient: float, reduce_sum: ReduceSum) -> dict[str, float]:

@@ -18,7 +18,7 @@ from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.guards import check_kl, length_warning
 from rlhf.ppo.held_out import forget_other_bests, judge, should_stop, take_best
 from rlhf.ppo.kl_control import next_coefficient
-from rlhf.ppo.metrics import PhaseTimer, rollout_metrics
+from rlhf.ppo.metrics import Pace, PhaseTimer, rollout_metrics
 from rlhf.ppo.models.interface import Scorers
 from rlhf.ppo.models.loading import critic_start
 from rlhf.ppo.rollout import Collected, RewardSettings, Rollout, draw_prompts, estimate
@@ -69,17 +69,17 @@ def _run_iterations(session: Session, state: TrainingState) -> Metrics:
     config, metrics = session.config, Metrics()
     if session.held_out and not state.start_scores:
         session.log({"iteration": 0, **judge(session, state)})
-    total, hidden = config.num_iterations, not session.run.is_main
+    total, hidden, pace = config.num_iterations, not session.run.is_main, Pace(config.engine)
     with tqdm(desc="PPO", initial=state.iterations, total=total, disable=hidden) as progress:
         while state.iterations < total and not should_stop(state, config.patience):
-            metrics = _iterate(session, state)
+            metrics = _iterate(session, state, pace)
             progress.set_postfix({name: f"{metrics[name]:.3g}" for name in ("reward", "kl_k1", "response_length")})
             progress.update()
             _save(session, state)
     return metrics
 
 
-def _iterate(session: Session, state: TrainingState) -> Metrics:
+def _iterate(session: Session, state: TrainingState, pace: Pace) -> Metrics:
     """Run one iteration, write its line of `metrics.jsonl` and move `state` on."""
     timer = PhaseTimer()
     with rows_saved_on_fault(session, state.iterations) as known:
@@ -90,7 +90,10 @@ def _iterate(session: Session, state: TrainingState) -> Metrics:
     if session.held_out and state.iterations % session.config.evaluate_every == 0:
         with timer.phase("evaluate"):
             metrics |= judge(session, state)
-    session.log({"iteration": state.iterations, **metrics, **timer.seconds})
+    seconds = pace.seconds(timer.seconds)
+    session.log({"iteration": state.iterations, **metrics, **seconds})
+    if idle := pace.idle(seconds):
+        session.say_once(state, idle)
     return metrics
 
 

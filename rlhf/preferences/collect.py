@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chat_model.dotted import resolve
+from chat_model.engines import ENGINE_HELP, Engine
 from chat_model.errors import InputError
 from chat_model.rows import write_rows
 from chat_model.stage import StageRun
@@ -51,6 +52,7 @@ class PreferencesConfig:
     max_new_tokens: int = field(default=512, metadata={"help": "Bound of a response, in tokens."})
     dtype: str = field(default="float32", metadata={"help": "Precision of both checkpoints."})
     batch_tokens: int = field(default=32768, metadata={"help": "Bound of rows x tokens in a generation batch."})
+    engine: Engine = field(default="transformers", metadata={"help": ENGINE_HELP})
     keep_ties: bool = field(default=True, metadata={"help": "Keep ties, as 'negligibly better' with a random winner."})
     annotations: str | None = field(
         default=None, metadata={"help": "Folder of the people's annotations; default: <output_dir>.annotations."}
@@ -137,6 +139,7 @@ def _sample_pairs(run: StageRun, config: PreferencesConfig, rng: random.Random) 
             seed=config.seed + offset,
             batch_tokens=config.batch_tokens,
             dtype=config.dtype,
+            engine=config.engine,
         )
         for variant, offset in ((newest, 0), (other, _SEED_OFFSET))
     )

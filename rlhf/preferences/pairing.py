@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chat_model.conversation import Prompt
+from chat_model.engines import Engine
 from chat_model.errors import InputError
 from chat_model.generation import sample
 from chat_model.loading import load_chat_model
@@ -43,6 +44,7 @@ def sample_responses(
     seed: int,
     batch_tokens: int,
     dtype: str = "float32",
+    engine: Engine = "transformers",
 ) -> list[Response]:
     """Return one response of `variant` to each prompt; every temperature has an equal share, drawn by `seed`."""
     model, tokenizer = load_chat_model(variant.model, dtype)
@@ -58,6 +60,7 @@ def sample_responses(
             max_new_tokens=max_new_tokens,
             seed=seed + number * _SEED_STRIDE,
             batch_tokens=batch_tokens,
+            engine=engine,
             description=f"responses of {variant.model.rsplit('/', 1)[-1]} at {temperature}",
         )
         texts |= zip(own, drawn.texts, strict=True)

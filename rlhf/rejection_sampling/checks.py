@@ -2,6 +2,7 @@
 
 from chat_model.check_up import CheckUp
 from chat_model.dotted import resolve
+from rlhf.engine_checks import check_engine
 from rlhf.prompt_checks import check_prompts
 from rlhf.rejection_sampling.config import RejectionSamplingConfig, check_config
 from rlhf.reward_checks import check_reward_models
@@ -15,6 +16,7 @@ def check(check_up: CheckUp, config: RejectionSamplingConfig) -> None:
         check_config(config)
         if config.judge:
             resolve(config.judge)
+    check_engine(check_up, config.engine)
     prompts = check_prompts(
         check_up, config.prompts, config.model_name_or_path, config.max_new_tokens, config.num_prompts
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from chat_model.engines import ENGINE_HELP, Engine
 from chat_model.errors import InputError
 from rlhf.safety_evaluation.prompts import CATEGORIES, PACKAGED_PROMPTS, STYLES
 
@@ -37,6 +38,7 @@ class SafetyEvaluationConfig:
     temperature: float = field(default=1.0, metadata={"help": "Of the sampling, the same for every checkpoint."})
     max_new_tokens: int = field(default=512, metadata={"help": "Bound of a response, in tokens."})
     batch_tokens: int = field(default=32768, metadata={"help": "Bound of rows x tokens in a batch."})
+    engine: Engine = field(default="transformers", metadata={"help": ENGINE_HELP})
     seed: int = field(default=0, metadata={"help": "Of the draw of prompts and the sampling."})
     plots: bool = field(default=True, metadata={"help": "Also draw PNG plots."})
 

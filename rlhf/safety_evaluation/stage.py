@@ -55,7 +55,8 @@ def evaluate_safety(run: StageRun, config: SafetyEvaluationConfig, judge_config:
 
 def _answer(config: SafetyEvaluationConfig, prompts: Sequence[AdversarialPrompt]) -> dict[str, Samples]:
     """Return every checkpoint's responses, by its name."""
-    sampling = {name: getattr(config, name) for name in ("temperature", "max_new_tokens", "batch_tokens", "seed")}
+    names = ("temperature", "max_new_tokens", "batch_tokens", "seed", "engine")
+    sampling = {name: getattr(config, name) for name in names}
     messages = [prompt.prompt for prompt in prompts]
     return {
         name: sample(*load_chat_model(checkpoint), messages, **sampling, description=f"answers of {name}")

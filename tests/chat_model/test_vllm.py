@@ -110,7 +110,7 @@ def test_a_server_with_other_weights_is_found_out(start, tiny_model, tiny_tokeni
     for weight in stale.parameters():
         torch.nn.init.normal_(weight, std=0.3)
     start(stale)
-    with pytest.raises(RuntimeError, match="nats a token from the model's: the server holds other weights"):
+    with pytest.raises(RuntimeError, match="nats a token from the model's: vLLM holds other weights"):
         sample(tiny_model, tiny_tokenizer, PROMPTS, **SETTINGS)
 
 

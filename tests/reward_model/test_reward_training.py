@@ -127,6 +127,21 @@ def test_lora_trains_saves_and_reloads_its_new_head(tiny_checkpoint, preferences
     torch.testing.assert_close(merged.score(conversations), unmerged.score(conversations), atol=1e-4, rtol=1e-4)
 
 
+def test_a_compiled_model_has_the_same_losses(tiny_checkpoint, tiny_tokenizer, tmp_path):
+    """By dynamo without a compiler behind it, which would take a minute here: what is compiled is the same graph."""
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    compiled, losses = {"torch_compile": True, "torch_compile_backend": "eager"}, []
+    for options in ({}, compiled):
+        sizes = {"per_device_train_batch_size": 40, "num_train_epochs": 2, "logging_steps": 1}
+        trainer = make_trainer(tiny_checkpoint, tiny_tokenizer, tmp_path, make_pairs(40), **sizes, **options)
+        trainer.train()
+        losses.append([row["loss"] for row in trainer.state.log_history if "loss" in row])
+    assert counters["frames"]["ok"] > 0, "nothing was compiled"
+    assert len(losses[0]) == 2 and losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
 def test_loss_is_ranking_with_margin_plus_weighted_safety(trainer):
     batch = trainer.data_collator([trainer.train_dataset[index] for index in range(8)])["passes"][0]
     trainer.model.eval()

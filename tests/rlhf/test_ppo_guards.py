@@ -109,3 +109,21 @@ def test_the_samplers_log_probs_are_the_trainers(policy_and_critic, responses):
     torch.testing.assert_close(theirs, ours[mask].detach(), atol=1e-5, rtol=0)
     hotter = sampler_log_probs(policy_and_critic.policy, responses.token_ids, mask, 1.0)
     assert (hotter - theirs).abs().mean() > 1e-3, "a temperature that one side forgot must show"
+
+
+def test_accelerators_that_wait_for_a_server_or_between_the_phases_are_told(monkeypatch):
+    from chat_model.idleness import PhaseClock
+    from rlhf.ppo import metrics
+
+    monkeypatch.setattr(metrics, "on_cpu_only", lambda: False)
+    times = iter([0.0, 10.0, 30.0, 40.0])
+    beside, server = metrics.Pace("vllm_colocated"), metrics.Pace("vllm")
+    server.clock = PhaseClock(lambda: next(times))
+    phases = {"seconds_sample": 6.0, "seconds_update": 3.0}
+    assert server.seconds(phases) == {**phases, "seconds_other": 1.0}
+    assert server.seconds(phases)["seconds_other"] == 11.0
+    seconds = server.seconds(phases)
+    assert [server.idle(seconds), beside.idle(seconds)] == [None, None]  # the first iteration warms up
+    assert "60% of the last 10.0 s (seconds_sample); the vLLM server samples" in server.idle(seconds)
+    assert beside.idle(seconds) is None
+    assert "(seconds_other)" in beside.idle({**seconds, "seconds_other": 5.0})

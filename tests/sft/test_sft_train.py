@@ -59,6 +59,20 @@ def test_training_learns_and_records(chats, tiny_checkpoint, tmp_path):
     assert not list((tmp_path / "out").glob("checkpoint-*"))
 
 
+def test_a_compiled_model_has_the_same_losses_and_leaves_the_same_names(chats, tiny_checkpoint, tmp_path):
+    """By dynamo without a compiler behind it, which would take a minute here: what is compiled is the same graph."""
+    from safetensors import safe_open
+
+    compiled = {"torch_compile": True, "torch_compile_backend": "eager"}
+    losses, names = {}, {}
+    for name, extra in (("plain", {}), ("compiled", compiled)):
+        main(options(chats, tiny_checkpoint, tmp_path / name, per_device_train_batch_size=48, **extra))
+        losses[name] = [row["loss"] for _, row in read_rows(tmp_path / name / "metrics.jsonl") if "loss" in row]
+        names[name] = set(safe_open(tmp_path / name / "model.safetensors", "pt").keys())
+    assert len(losses["plain"]) == 2 and names["compiled"] == names["plain"]
+    assert losses["compiled"] == pytest.approx(losses["plain"], rel=1e-5)
+
+
 def test_packed_loss_equals_unpacked_loss(chats, tiny_checkpoint, tiny_tokenizer, tmp_path):
     """Sum of the loss over all rows, computed by the trainer's own collator and call, packed and not."""
     from trl import ModelConfig, SFTConfig

@@ -14,6 +14,7 @@ from reward_model.scoring import RewardScorer
 from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.models.dropout import turn_dropout_off
 from rlhf.ppo.models.full import load_policy_and_critic, load_reference, load_scorers
+from rlhf.ppo.models.fused_kernels import fuse
 from rlhf.ppo.models.interface import TRAINED_PARTS, PPOModels, Scorers
 from rlhf.ppo.models.same_base import check_base_name, check_base_weights
 from rlhf.ppo.models.shared_base import SharedBase, SharedClassifier, SharedReference
@@ -55,6 +56,8 @@ def _load_full(config: PPOConfig, tokenizer: Any, device: torch.device, scorers:
     critic = critic_start(config, tokenizer)
     trained = load_policy_and_critic(policy, critic, attention, config.gradient_checkpointing)
     reference = load_reference(config.reference_model or policy, dtype, attention, device)
+    if config.use_liger_kernel:
+        fuse(trained.policy, trained.critic, reference.model)
     scorers = scorers or load_scorers(helpfulness, config.safety_reward_model, config.micro_batch_tokens, dtype, device)
     return PPOModels(trained, reference, scorers)
 
@@ -66,6 +69,8 @@ def _load_shared_base(config: PPOConfig, tokenizer: Any, device: torch.device, s
     base = _load_base(config, tokenizer, device)
     for adapter in {adapter.source: adapter for adapter in saved.values()}.values():
         check_base_weights(adapter, base)
+    if config.use_liger_kernel:
+        fuse(base)
     lora = LoraAdapters(base, adapters, TRAINED_PARTS, config.seed)
     if config.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})

@@ -245,6 +245,17 @@ def plant_unknown_module(patient, _):
     patient.write_recipe("sft", sft="sftt")
 
 
+def plant_missing_engine(patient, monkeypatch):
+    patient.edit("preferences", engine="vllm_colocated")
+    monkeypatch.setattr("rlhf.engine_checks.find_spec", lambda name: None)
+
+
+def plant_server_that_does_not_answer(patient, monkeypatch):
+    patient.edit("best_of", engine="vllm")
+    monkeypatch.setattr("rlhf.engine_checks.find_spec", lambda name: object())
+    monkeypatch.setenv("ROUNDS_VLLM_URL", "http://127.0.0.1:9")
+
+
 FAULTS = {
     "unknown key": ("sft", plant_unknown_key, "configuration", "learning_rates"),
     "value of another type": ("sft", plant_bad_value, "configuration", "fast"),
@@ -284,6 +295,8 @@ FAULTS = {
     "model folder that is not there": ("sft", plant_missing_model, "models can be read", "no such folder"),
     "gated model": ("sft", plant_gated_model, "models can be read", "is gated"),
     "model that cannot be reached": ("sft", plant_unreachable_model, "models can be read", "cannot be reached"),
+    "engine that is not installed": ("preferences", plant_missing_engine, "engine", "vllm_colocated needs"),
+    "server that does not answer": ("best_of", plant_server_that_does_not_answer, "engine", "at http://127.0.0.1:9"),
     "unknown stage": ("sft", plant_unknown_module, "module", "'sftt' is no stage"),
 }
 
@@ -309,6 +322,13 @@ def test_what_waits_for_a_step_is_named_and_no_finding(patient):
     assert "step 'sft'" in found["ppo"].waiting.values()
     assert {"ratio is 1", "stop token trained"} <= set(found["ppo"].passed)  # on a stand-in of the base's architecture
     assert [finding.check for finding in found["ppo"].findings] == ["safety model calibrated"]
+
+
+def test_a_comparison_that_the_reward_models_decide_needs_no_judge(patient):
+    patient.write_recipe("evaluation")
+    scalar = str(patient.scalar)
+    patient.edit("evaluation", judge=None, helpfulness_reward_model=scalar, safety_reward_model=scalar)
+    assert patient.examine()["evaluation"].findings == []
 
 
 def test_rows_that_an_import_will_write_are_checked_before_it_runs(patient):

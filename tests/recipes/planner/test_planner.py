@@ -21,6 +21,7 @@ from recipes.planner.lineage import origin_of
 from recipes.planner.memory import training_memory
 from recipes.planner.ppo_memory import ppo_memory
 from recipes.planner.rows import sizes_of
+from recipes.planner.sampling_memory import sampling_memory
 from recipes.recipe import Recipe
 from recipes.step import Step
 from tests.conftest import TINY
@@ -203,6 +204,19 @@ def test_update_and_sampling_of_ppo_take_turns():
     assert Estimate({**memory, "logits": 9}).peak == 10 + 5 + 2 + 9
     assert Estimate({**memory, "KV cache": 70}).peak == 10 + 70
     assert Estimate({"weights": 10, "KV cache": 7}).peak == 17
+    assert Estimate({**memory, "KV cache": 7, "vLLM's weights": 10}).peak == 10 + 17  # asleep in the update
+
+
+ENGINES = {"transformers": (0, 1), "continuous_batching": (0, 1), "vllm": (0, 0), "vllm_colocated": (1, 1)}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_takes_of_the_device_what_it_holds_there(engine):
+    shape, (copies, caches) = shape_of(SEVEN), ENGINES[engine]
+    parts = sampling_memory({"engine": engine, "dtype": "bfloat16", "batch_tokens": 1024}, shape)
+    assert parts.get("vLLM's weights", 0) == copies * 2 * shape.causal_lm
+    assert parts.get("KV cache", 0) == caches * shape.key_value_cache(1024, 2)
+    assert parts["weights"] == 2 * shape.causal_lm
     assert not Estimate({"weights": 24 * GIB}).fits(find_device("4090"))
     assert Estimate({"weights": 22 * GIB}).fits(find_device("4090"))
 
@@ -236,6 +250,22 @@ def test_steps_that_have_not_run_are_planned_by_the_model_their_chain_starts_fro
     assert planned[1].seconds is None and "1,000 rows" in planned[1].why
     slower = estimate(sft, recipe, h100, utilisation=0.2, steps=steps)
     assert slower.seconds == pytest.approx(2 * planned[0].seconds)
+
+
+SAMPLED = {  # module -> its arguments, and responses to one prompt
+    "rlhf.safety_evaluation": ({"checkpoints": ["m", "m", "m"], "names": ["a", "b", "c"], "num_prompts": 10}, 3),
+    "gatt.context_distillation": ({"num_samples": 4, "num_prompts": 10, "safety_reward_model": "m"}, 5),
+}
+
+
+@pytest.mark.parametrize("module", SAMPLED)
+def test_every_stage_that_samples_is_planned(module, recipe, tmp_path, tiny_checkpoint):
+    arguments, responses = SAMPLED[module]
+    names = {name: [str(tiny_checkpoint)] * len(arguments[name]) for name in ("checkpoints",) if name in arguments}
+    one = step("sampled", module, tmp_path, model_name_or_path=str(tiny_checkpoint), **{**arguments, **names})
+    plan = estimate(one, recipe, find_device("H100"))
+    assert plan.why.startswith(f"{10 * responses} responses to prompts") and plan.seconds > 0
+    assert ("reward models" in plan.memory) and bool(plan.memory["reward models"]) == ("distill" in module)
 
 
 def test_ppo_that_trains_whole_models_is_slower_than_on_a_base_in_bf16(recipe, tmp_path):

@@ -1,4 +1,4 @@
-"""The judge's protocol against a server of somebody else's: `transformers serve` with the tiny model."""
+"""`transformers serve` with the tiny model: the judge's protocol against somebody else's server, and a talk with it."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ for module in ("openai", "fastapi", "uvicorn"):
 PATIENCE = 30  # seconds to wait for the server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(tiny_checkpoint):
     """The address of a running server, or a skip where it does not come up in time."""
     with socket.socket() as free:
@@ -69,3 +69,20 @@ def test_a_server_of_transformers_answers_and_its_tokens_are_counted(server, tin
     assert 4 <= outcome.report["requests"] <= 8
     assert outcome.report["prompt_tokens"] > 100 * outcome.report["requests"]
     assert 0 < outcome.report["completion_tokens"] <= 6 * outcome.report["requests"]
+
+
+def test_transformers_chat_talks_with_a_checkpoint_that_is_served(server, tiny_checkpoint, tmp_path):
+    command = [sys.executable, "-m", "transformers.cli.transformers", "chat", str(tiny_checkpoint), server]
+    left_out = ("_proxy", "_offline")  # to the chat any address is the hub's
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith(left_out)}
+    talk = subprocess.run(
+        [*command, "max_new_tokens=4", "do_sample=False", "--user", "newcomer"],
+        input="what color is the fox?\nn\n!exit\n",  # the answer is cut off: no, do not go on
+        env={**environment, "COLUMNS": "200"},
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        timeout=90,
+    )
+    assert talk.returncode == 0, talk.stderr
+    assert "<newcomer>" in talk.stdout and str(tiny_checkpoint) in talk.stdout.replace("\n", ""), talk.stdout

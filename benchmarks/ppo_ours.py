@@ -66,6 +66,7 @@ def _config(settings: dict[str, Any]) -> PPOConfig:
         critic_learning_rate=settings["learning_rate"],
         critic_warmup_iterations=0,
         micro_batch_tokens=settings["micro_batch_tokens"],
+        old_log_probs="sampler",  # as the peer does
         save_every=0,
         max_kl=None,  # the peer goes on whatever the KL
         **{field: settings[field] for field in fields},

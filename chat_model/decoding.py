@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from chat_model.log_probs import logits_log_probs
 from chat_model.prefix_cache import PrefixCache
 
 _DROPPED_SHARE = 1 / 8  # ended rows are dropped when they are this share of a batch: moving the cache costs time too
@@ -28,7 +29,6 @@ class DecodingSettings:
     top_p: float = 1.0
 
 
-@torch.no_grad()
 def decode(
     model: Any, prompt_ids: Sequence[list[int]], settings: DecodingSettings, prefixes: PrefixCache | None = None
 ) -> list[list[int]]:
@@ -39,6 +39,32 @@ def decode(
         prompt_ids: token ids of each prompt, at least one prompt.
         prefixes: prompts are read from where one that it holds ends, equal ones once, and kept there in their turn.
     """
+    return _decode(model, prompt_ids, settings, prefixes, None)
+
+
+def decode_with_log_probs(
+    model: Any, prompt_ids: Sequence[list[int]], settings: DecodingSettings, prefixes: PrefixCache | None = None
+) -> tuple[list[list[int]], list[Tensor]]:
+    """Return what `decode` does and, for each response of T tokens, what the sampler knew of them: fp32 ``[2, T]``.
+
+    The first row holds their log-probabilities, the second the entropies of the distributions that they were drawn
+    from, both in nats at `settings.temperature`, which is above 0; `top_p` does not enter.
+    """
+    known = torch.zeros(2, len(prompt_ids), settings.max_new_tokens, device=model.device)
+    responses = _decode(model, prompt_ids, settings, prefixes, known)
+    of_each = zip(known.cpu().unbind(1), responses, strict=True)
+    return responses, [of_response[:, : len(ids)] for of_response, ids in of_each]
+
+
+@torch.no_grad()
+def _decode(
+    model: Any,
+    prompt_ids: Sequence[list[int]],
+    settings: DecodingSettings,
+    prefixes: PrefixCache | None,
+    known: Tensor | None,
+) -> list[list[int]]:
+    """Decode, and write log-probabilities and entropies to ``known [2, rows, max_new_tokens]`` where there is one."""
     rows = _Rows(model, prompt_ids, settings.pad_token_id, prefixes)
     drawn = rows.numbers.new_full((len(prompt_ids), settings.max_new_tokens), settings.pad_token_id)
     stops = drawn.new_tensor(sorted(settings.stop_token_ids))
@@ -46,6 +72,9 @@ def decode(
         logits = rows.next_logits() if step else rows.first_logits()
         tokens = draw_tokens(logits, settings.temperature, settings.top_p)
         drawn[rows.numbers, step] = tokens
+        if known is not None:
+            log_probs, entropies = logits_log_probs(logits, tokens, settings.temperature, with_entropy=True)
+            known[0, rows.numbers, step], known[1, rows.numbers, step] = log_probs, entropies
         if not rows.append(tokens, torch.isin(tokens, stops)):
             break
     return [_until_stop(row, settings.stop_token_ids) for row in drawn.tolist()]
@@ -74,9 +103,9 @@ class _Rows:
     def __init__(
         self, model: Any, prompt_ids: Sequence[list[int]], pad_token_id: int, prefixes: PrefixCache | None = None
     ):
-        from chat_model.roomy_cache import is_plain, make_cache
+        from chat_model.roomy_cache import cache_argument, is_plain, make_cache
 
-        self.model, self.cache = model, make_cache(model.config)
+        self.model, self.cache, self.cache_argument = model, make_cache(model.config), cache_argument(model)
         self.prefixes = prefixes if prefixes is not None and is_plain(self.cache) else None
         prompts = [tuple(ids) for ids in prompt_ids]
         self.prompts = prompts if self.prefixes is None else list(dict.fromkeys(prompts))
@@ -113,7 +142,7 @@ class _Rows:
             input_ids=self.token_ids,
             attention_mask=self.attention_mask,
             position_ids=positions[:, -self.token_ids.shape[1] :],
-            past_key_values=self.cache,
+            **{self.cache_argument: self.cache},
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]

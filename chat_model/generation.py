@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from chat_model.continuous import decode_continuously
 from chat_model.conversation import Message
-from chat_model.decoding import DecodingSettings, decode
+from chat_model.decoding import DecodingSettings, decode, decode_with_log_probs
 from chat_model.engines import Engine
 from chat_model.errors import InputError
 from chat_model.prefix_cache import PrefixCache
@@ -26,12 +26,13 @@ from chat_model.vllm import decode_by_vllm
 from chat_model.vllm_colocated import decode_by_colocated_vllm
 
 FinishReason = Literal["stop", "length"]
-Drawn = list[tuple[int, list[int]]]  # the place of a row among all of a request, and its response
+# Of each row its place among all of a request, its response, and what the sampler knew of it if that was asked for.
+Drawn = list[tuple[int, list[int], torch.Tensor | None]]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Sampled responses, sample j of prompt i at index ``i * num_samples + j``; four lists of that length N.
+    """Sampled responses, sample j of prompt i at index ``i * num_samples + j``; lists of that length N.
 
     `response_ids` hold the stop token where one was drawn; `texts` hold neither it nor any other special token.
     """
@@ -40,6 +41,7 @@ class Samples:
     response_ids: list[list[int]]
     finish_reasons: list[FinishReason]
     texts: list[str]
+    known: list[torch.Tensor] | None = None  # of each response [2, T]: log-probs and entropies, nats, if asked for
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -67,6 +69,7 @@ class Request:
     rank: int
     ranks: int
     prefixes: PrefixCache | None  # of the first engine alone
+    with_log_probs: bool  # of the first engine alone
 
 
 def sample(
@@ -85,6 +88,7 @@ def sample(
     description: str = "sampling",
     across_processes: bool = True,
     prefixes: PrefixCache | None = None,
+    with_log_probs: bool = False,
 ) -> Samples:
     """Draw `num_samples` responses to each prompt; the same seed gives the same responses on any number of processes.
 
@@ -99,27 +103,31 @@ def sample(
         across_processes: share the batches among the processes, all of which call this with the same prompts; False
             where each has prompts of its own.
         prefixes: spares the reading of prompts that begin with one it holds; only for prompts of a process's own.
+        with_log_probs: fill in `Samples.known`; for the engine "transformers" and a temperature above 0.
 
     Raises:
         InputError: a prompt that leaves no room for `max_new_tokens` in the model's context (names its number), or an
-            engine that does not exist or cannot run the model.
+            engine that does not exist, cannot run the model or gives no log-probabilities that were asked for.
     """
     model = getattr(model, "module", model)
     prompt_ids = [render_prompt(tokenizer, prompt) for prompt in prompts]
     _check_context(model, prompt_ids, max_new_tokens)
     if engine not in _ENGINES:
         raise InputError(f"engine: found {engine!r}; expected one of {', '.join(_ENGINES)}")
+    if with_log_probs and engine != "transformers":
+        raise InputError(f"engine: {engine} gives no log-probabilities of ours; expected transformers")
     rows = [ids for ids in prompt_ids for _ in range(num_samples)]
     stops = frozenset(stop_token_ids(model, tokenizer))
     settings = DecodingSettings(max_new_tokens, stops, tokenizer.pad_token_id, temperature, top_p)
     bar = {"desc": description, "disable": not (progress and process_state().is_main_process)}
     shared = across_processes and process_state().num_processes > 1
     rank, ranks = (process_state().process_index, process_state().num_processes) if shared else (0, 1)
+    request = Request(rows, settings, seed, batch_tokens, bar, rank, ranks, prefixes, with_log_probs)
     with _sampling_mode(model):
-        drawn = _ENGINES[engine](model, Request(rows, settings, seed, batch_tokens, bar, rank, ranks, prefixes))
+        drawn = _ENGINES[engine](model, request)
     if shared:
         drawn = gather_object(drawn)
-    return _collect(tokenizer, rows, [response for _, response in sorted(drawn)], stops)
+    return _collect(tokenizer, rows, drawn, stops)
 
 
 def _draw_in_batches(model: Any, request: Request) -> Drawn:
@@ -130,7 +138,11 @@ def _draw_in_batches(model: Any, request: Request) -> Drawn:
     for number in tqdm(range(request.rank, len(batches), request.ranks), leave=False, **request.bar):
         ids = [request.prompt_ids[index] for index in batches[number]]
         torch.manual_seed(request.seed + number)
-        drawn += zip(batches[number], decode(model, ids, request.settings, request.prefixes), strict=True)
+        inputs = (model, ids, request.settings, request.prefixes)
+        if request.with_log_probs:
+            drawn += zip(batches[number], *decode_with_log_probs(*inputs), strict=True)
+        else:
+            drawn += _placed(batches[number], decode(*inputs))
     return drawn
 
 
@@ -139,25 +151,29 @@ def _draw_continuously(model: Any, request: Request) -> Drawn:
     places, ids = _own_share(request)
     seed, shows = request.seed + request.rank, not request.bar["disable"]
     responses = decode_continuously(model, ids, request.settings, seed, request.batch_tokens, progress=shows)
-    return list(zip(places, responses, strict=True))
+    return _placed(places, responses)
 
 
 def _draw_from_server(model: Any, request: Request) -> Drawn:
     """A vLLM server, which is sent the weights, answers for every process's share."""
     places, ids = _own_share(request)
-    return list(zip(places, decode_by_vllm(model, ids, request.settings, not request.bar["disable"]), strict=True))
+    return _placed(places, decode_by_vllm(model, ids, request.settings, not request.bar["disable"]))
 
 
 def _draw_beside_training(model: Any, request: Request) -> Drawn:
     """A vLLM engine in each process, which is given the weights, answers for the process's share."""
     places, ids = _own_share(request)
-    return list(zip(places, decode_by_colocated_vllm(model, ids, request.settings), strict=True))
+    return _placed(places, decode_by_colocated_vllm(model, ids, request.settings))
 
 
 def _own_share(request: Request) -> tuple[Sequence[int], list[list[int]]]:
     """Return the places of this process's prompts, every n-th of all, and their token ids."""
     places = range(request.rank, len(request.prompt_ids), request.ranks)
     return places, [request.prompt_ids[place] for place in places]
+
+
+def _placed(places: Sequence[int], responses: list[list[int]]) -> Drawn:
+    return [(place, response, None) for place, response in zip(places, responses, strict=True)]
 
 
 # What an `engine` is: a function from a model and a request to this process's responses, each with its place.
@@ -212,7 +228,9 @@ def _sampling_mode(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
-def _collect(tokenizer: Any, prompt_ids: list[list[int]], responses: list[list[int]], stops: frozenset[int]) -> Samples:
+def _collect(tokenizer: Any, prompt_ids: list[list[int]], drawn: Drawn, stops: frozenset[int]) -> Samples:
+    drawn = sorted(drawn, key=lambda row: row[0])
+    responses, known = [ids for _, ids, _ in drawn], [of_row for *_, of_row in drawn if of_row is not None]
     reasons: list[FinishReason] = ["stop" if ids and ids[-1] in stops else "length" for ids in responses]
     texts = [text.strip() for text in tokenizer.batch_decode(responses, skip_special_tokens=True)]
-    return Samples(prompt_ids, responses, reasons, texts)
+    return Samples(prompt_ids, responses, reasons, texts, known or None)

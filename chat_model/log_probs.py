@@ -94,7 +94,17 @@ def _chunk(
     head: Head, hidden: torch.Tensor, targets: torch.Tensor, temperature: float, with_entropy: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Log-probs ``[tokens]`` of `targets` and the entropy, from ``hidden [tokens, hidden]``."""
-    logits = head(hidden).float()
+    return logits_log_probs(head(hidden), targets, temperature, with_entropy)
+
+
+def logits_log_probs(
+    logits: torch.Tensor, targets: torch.Tensor, temperature: float = 1.0, with_entropy: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the log-probs ``[tokens]`` of `targets` under ``logits [tokens, vocabulary]``, and the entropies.
+
+    Both are in fp32 and nats, of the distribution at `temperature`; entropies are None unless `with_entropy`.
+    """
+    logits = logits.float()
     if temperature != 1:
         logits = logits / temperature
     log_probs = -cross_entropy(logits, targets, reduction="none")

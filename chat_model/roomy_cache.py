@@ -4,6 +4,7 @@ transformers' own cache copies all that it holds for every token it is given; in
 against what was said before, that takes as long as the model's arithmetic.
 """
 
+import inspect
 from typing import Any
 
 import torch
@@ -49,6 +50,11 @@ def make_cache(config: Any) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def cache_argument(model: Any) -> str:
+    """Return how `model` calls its cache: "cache" from transformers 5.24 on, "past_key_values" before."""
+    return "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
 
 
 def is_plain(cache: Any) -> bool:

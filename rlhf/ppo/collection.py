@@ -9,10 +9,10 @@ from chat_model.conversation import Prompt
 from chat_model.generation import sample
 from chat_model.log_probs import language_head, token_log_probs
 from rlhf.ppo.guards import check_measurements, check_not_all_empty, check_sampler, check_scores
-from rlhf.ppo.models.interface import Scorers
+from rlhf.ppo.models.interface import Outputs, Scorers
 from rlhf.ppo.rollout import Measurements, Responses, own_responses
 from rlhf.ppo.session import Session
-from rlhf.ppo.update import iterate_micro_batches
+from rlhf.ppo.update import Cut, iterate_micro_batches
 
 _SEEDS_PER_DRAW = 2**20  # sampling uses a seed a batch; no two draws of a run may share any
 _CHUNK_TOKENS = 512  # whose logits are held at once when the sampler is checked
@@ -39,6 +39,7 @@ def respond(session: Session, prompts: Sequence[Prompt], draw: int) -> Responses
             batch_tokens=config.sample_batch_tokens,
             engine=config.engine,
             progress=False,
+            with_log_probs=config.old_log_probs == "sampler",
         )
     check_not_all_empty(sum(not text for text in samples.texts), len(samples), draw)
     rank, ranks = accelerator.process_index, accelerator.num_processes
@@ -48,6 +49,8 @@ def respond(session: Session, prompts: Sequence[Prompt], draw: int) -> Responses
 @torch.no_grad()
 def measure(session: Session, responses: Responses, iteration: int) -> Measurements:
     """Step 3: run policy, critic and reference over the responses in micro-batches.
+
+    The policy is spared where the sampler's own log-probabilities are taken (`old_log_probs`).
 
     Raises:
         TrainingFault: a log-probability or a value is not finite.
@@ -59,7 +62,7 @@ def measure(session: Session, responses: Responses, iteration: int) -> Measureme
     for cut in iterate_micro_batches(accelerator, responses, rows, config.micro_batch_tokens):
         token_ids, attention_mask = cut(responses.token_ids), cut(responses.attention_mask)
         inputs = (token_ids, attention_mask, cut(responses.response_mask), config.temperature)
-        outputs = models.trained(*inputs, with_entropy=True)
+        outputs = _by_policy_and_critic(models.trained, responses.known, cut, inputs)
         with accelerator.autocast():  # as the prepared module does, or equal models would differ
             reference = models.reference(*inputs)
         for target, part in zip(measured, (*outputs, reference), strict=True):
@@ -67,6 +70,13 @@ def measure(session: Session, responses: Responses, iteration: int) -> Measureme
     measurements = Measurements(*measured)
     check_measurements(iteration, **vars(measurements))
     return measurements
+
+
+def _by_policy_and_critic(trained, known: Tensor | None, cut: Cut, inputs: tuple) -> Outputs:
+    if known is None:
+        return trained(*inputs, with_entropy=True)
+    log_probs, entropies = (cut(each) for each in known)
+    return Outputs(log_probs, entropies, trained(*inputs, part="critic").values)
 
 
 def score(scorers: Scorers, responses: Responses, iteration: int) -> tuple[Tensor, Tensor]:
@@ -85,7 +95,7 @@ def score(scorers: Scorers, responses: Responses, iteration: int) -> tuple[Tenso
 def sampler_mismatch(session: Session, responses: Responses, measurements: Measurements, iteration: int) -> float:
     """Return the mean nats a token between log-probs as a sampler takes them and the trainer's, on some rows a rank.
 
-    The trainer pads on the right and reads a row in one pass; a sampler pads on the left, keeps a cache, and on some
+    One of the two has been measured, and the other is taken here. The trainer pads on the right and reads a row in one pass; a sampler pads on the left, keeps a cache, and on some
     hardware rounds otherwise. Both must mean the same distribution, or the ratio and the KL are of another policy.
 
     Raises:
@@ -93,11 +103,15 @@ def sampler_mismatch(session: Session, responses: Responses, measurements: Measu
     """
     accelerator, config = session.accelerator, session.config
     rows = slice(0, config.sampler_check_rows)
-    mask = responses.response_mask[rows]
-    with session.whole_policy() as policy:
-        theirs = sampler_log_probs(policy, responses.token_ids[rows], mask, config.temperature)
-    ours = measurements.log_probs[rows][mask]
-    sums = torch.stack([(ours - theirs).abs().sum(), mask.sum().float()])
+    token_ids, mask = responses.token_ids[rows], responses.response_mask[rows]
+    if responses.known is None:
+        with session.whole_policy() as policy:
+            other = sampler_log_probs(policy, token_ids, mask, config.temperature)
+    else:
+        inputs = (token_ids, responses.attention_mask[rows], mask, config.temperature)
+        with torch.no_grad():
+            other = session.models.trained(*inputs, part="policy").log_probs[mask]
+    sums = torch.stack([(measurements.log_probs[rows][mask] - other).abs().sum(), mask.sum().float()])
     total, tokens = accelerator.reduce(sums).tolist()
     check_sampler(total / tokens, config.max_sampler_mismatch, iteration)
     return total / tokens

@@ -37,6 +37,11 @@ class PPOConfig:
     micro_batch_tokens: int = _option(16384, "Padded tokens that a process holds in one forward and backward pass.")
     engine: Engine = _option("transformers", ENGINE_HELP)
     temperature: float = _option(1.0, "Sampling temperature; every log-probability is taken at it.")
+    old_log_probs: Literal["trainer", "sampler"] = _option(
+        "trainer",
+        "Whose log-probabilities of the responses ratio and KL start from: trainer runs the policy once more; sampler "
+        "takes those of the draw, which spares that pass and suits engine transformers in float32.",
+    )
     max_new_tokens: int = _option(512, "Tokens after which a response is cut off.")
     max_prompt_tokens: int | None = _option(None, "Longer prompts are left out and counted; default: what fits.")
 
@@ -117,6 +122,10 @@ def check_config(config: PPOConfig, num_processes: int) -> None:
             raise InputError(f"{name}: is missing; expected a path or a hub id")
     _check_ranges(config)
     _check_batch(config, num_processes)
+    if config.old_log_probs == "sampler" and config.engine != "transformers":
+        raise InputError(
+            f"old_log_probs: found sampler with engine {config.engine}; expected engine transformers with it, or trainer"
+        )
     _check_layout(config)
     if config.patience and not config.held_out_prompts:
         raise InputError(

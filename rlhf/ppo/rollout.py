@@ -28,6 +28,9 @@ class Responses:
     attention_mask: Tensor  # (B, T) bool: not padding
     response_mask: Tensor  # (B, T) bool: generated, the stop token included
     stopped: Tensor  # (B,) bool: ended by a stop token, not cut off
+    known: Tensor | None = (
+        None  # (2, B, T) fp32: the sampler's log-probs and entropies, 0 off the response; or not kept
+    )
 
     @property
     def lengths(self) -> list[int]:
@@ -97,12 +100,15 @@ def own_responses(
     """Return the responses of one rank's rows of the global batch, padded to the longest among them."""
     own = slice(rank, None, ranks)
     mine = Samples(samples.prompt_ids[own], samples.response_ids[own], samples.finish_reasons[own], samples.texts[own])
+    known = None if samples.known is None else torch.cat(samples.known[own], dim=1).to(device)
     token_ids, response_mask = mine.padded(pad_token_id)
     lengths = [len(prompt) + len(answer) for prompt, answer in zip(mine.prompt_ids, mine.response_ids, strict=True)]
     attention_mask = torch.arange(token_ids.shape[1]) < torch.tensor(lengths)[:, None]
     stopped = torch.tensor([reason == "stop" for reason in mine.finish_reasons])
-    tensors = (token_ids, attention_mask, response_mask, stopped)
-    return Responses(list(prompts[own]), mine.texts, *(tensor.to(device) for tensor in tensors))
+    tensors = [tensor.to(device) for tensor in (token_ids, attention_mask, response_mask, stopped)]
+    if known is not None:
+        tensors.append(known.new_zeros(2, *token_ids.shape).masked_scatter(response_mask.to(device), known))
+    return Responses(list(prompts[own]), mine.texts, *tensors)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,12 @@ def test_an_engine_that_does_not_exist_is_named(tiny_model, tiny_tokenizer):
         sample(tiny_model, tiny_tokenizer, PROMPTS, engine="sglang", **SETTINGS)
 
 
+def test_log_probabilities_that_an_engine_does_not_give_are_refused(tiny_model, tiny_tokenizer):
+    with pytest.raises(InputError, match="engine: continuous_batching gives no log-probabilities of ours"):
+        options = {"engine": "continuous_batching", "with_log_probs": True}
+        sample(tiny_model, tiny_tokenizer, PROMPTS, **options, **SETTINGS)
+
+
 def test_a_model_without_continuous_batching_says_so(tiny_model, tiny_tokenizer, monkeypatch):
     from transformers.generation import ContinuousMixin
 

@@ -1,9 +1,12 @@
 """Decoding one batch: draws that follow the distribution, and rows that leave without disturbing the others."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from chat_model.decoding import DecodingSettings, decode, draw_tokens
+from chat_model.decoding import DecodingSettings, decode, decode_with_log_probs, draw_tokens
+from chat_model.log_probs import response_log_probs
 
 NEVER = -torch.inf
 LOGITS = torch.tensor([NEVER, 2.0, 0.0, NEVER, -1.0, 1.0, -4.0, NEVER])
@@ -78,3 +81,21 @@ def test_responses_keep_their_stop_token_and_the_bound(tiny_model, settings):
     for response in decode(tiny_model, prompts_of_all_lengths(32), settings):
         stops = [token in settings.stop_token_ids for token in response]
         assert not any(stops[:-1]) and (stops[-1] or len(response) == settings.max_new_tokens)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_what_the_sampler_knew_is_what_a_pass_over_the_responses_says(tiny_model, settings, temperature):
+    """Log-probs of another row or step, of the logits before the temperature, or of a token never said would differ."""
+    prompts = prompts_of_all_lengths(32)
+    torch.manual_seed(0)
+    responses, known = decode_with_log_probs(tiny_model, prompts, replace(settings, temperature=temperature))
+    torch.manual_seed(0)
+    assert responses == decode(tiny_model, prompts, replace(settings, temperature=temperature))
+    assert len(set(map(len, responses))) > 5
+    for prompt, response, of_response in zip(prompts, responses, known, strict=True):
+        token_ids = torch.tensor([prompt + response])
+        mask = torch.arange(token_ids.shape[1])[None] >= len(prompt)
+        inputs = (token_ids, torch.ones_like(token_ids), mask, temperature)
+        with torch.no_grad():
+            expected = torch.stack([each[mask] for each in response_log_probs(tiny_model, *inputs, with_entropy=True)])
+        torch.testing.assert_close(of_response, expected, atol=1e-5, rtol=0)

@@ -30,6 +30,10 @@ from rlhf.ppo.models.interface import Scorers
         ({"patience": 2}, "patience: found 2; expected held_out_prompts"),
         ({"held_out_judge": "rules.judge"}, "held_out_judge: found rules.judge; expected held_out_prompts"),
         ({"allow_uncalibrated_safety": False}, "neither calibrated nor trained with the safety loss"),
+        (
+            {"old_log_probs": "sampler", "engine": "continuous_batching"},
+            "old_log_probs: found sampler with engine continuous_batching; expected engine transformers",
+        ),
         ({"max_prompt_tokens": 2}, "no prompt has at most 2 tokens"),
     ],
 )

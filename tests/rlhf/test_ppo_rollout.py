@@ -38,6 +38,14 @@ def test_ranks_share_the_rows_of_every_mini_batch():
     assert mine.conversations[0] == (*PROMPTS[1].prompt, Message("assistant", "b"))
 
 
+def test_what_the_sampler_knew_stands_at_the_tokens_of_the_ranks_own_rows():
+    known = [torch.full((2, number + 1), float(number)) * torch.tensor([[-1.0], [1.0]]) for number in range(4)]
+    samples = Samples([[1]] * 4, [[9] * (number + 1) for number in range(4)], ["stop"] * 4, list("abcd"), known)
+    mine = own_responses(PROMPTS[:4], samples, pad_token_id=0, rank=1, ranks=2, device=CPU)
+    assert mine.known[0].tolist() == [[0, -1, -1, 0, 0], [0, -3, -3, -3, -3]]
+    assert mine.known[1].tolist() == [[0, 1, 1, 0, 0], [0, 3, 3, 3, 3]]
+
+
 def test_a_pad_token_that_was_generated_still_counts():
     samples = Samples([[1]], [[0, 5, 0]], ["length"], ["x"])
     mine = own_responses(PROMPTS[:1], samples, pad_token_id=0, rank=0, ranks=1, device=CPU)

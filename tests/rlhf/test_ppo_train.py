@@ -14,7 +14,7 @@ from chat_model.conversation import Message, Prompt
 from chat_model.rows import write_rows
 from rlhf.ppo.__main__ import main
 from rlhf.ppo.config import PPOConfig
-from rlhf.ppo.models.interface import Scorers
+from rlhf.ppo.models.interface import Scorers, TrainedModels
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -67,6 +67,31 @@ def test_a_prompt_of_several_turns_is_answered_in_its_context(settings, scorers,
 
     run_into(tmp_path / "out", {**settings, "num_iterations": 1}, Scorers(remember, scorers.safety))
     assert all(conversation[:-1] == turns and conversation[-1].role == "assistant" for conversation in read)
+
+
+def test_with_the_samplers_log_probs_the_run_is_the_same_in_fewer_passes(
+    settings, scorers, run_into, read_metrics, tmp_path, monkeypatch
+):
+    """The policy reads a batch twice less its check (sampling aside): once in each update instead of before it, too."""
+    passes: dict[str, int] = {}
+    forward = TrainedModels.forward
+    for source in ("trainer", "sampler"):
+
+        def count(module, *inputs, source=source, part=None, **options):
+            passes[source] = passes.get(source, 0) + (part != "critic") * len(inputs[0])
+            return forward(module, *inputs, part=part, **options)
+
+        monkeypatch.setattr(TrainedModels, "forward", count)
+        changes = {"old_log_probs": source, "save_every": 0, "sampler_check_rows": 2}
+        run_into(tmp_path / source, {**settings, **changes}, scorers)
+    trainer, sampler = (read_metrics(tmp_path / source) for source in ("trainer", "sampler"))
+    for mine, other in zip(sampler, trainer, strict=True):
+        for name in ("kl_k1", "entropy", "reward_after_kl", "policy_loss", "value_loss", "ratio", "response_length"):
+            assert mine[name] == pytest.approx(other[name], abs=2e-5), name
+        assert 0 < mine["sampler_mismatch"] < 1e-5
+    torch.testing.assert_close(weights(tmp_path / "sampler"), weights(tmp_path / "trainer"), atol=1e-5, rtol=0)
+    iterations, batch = len(trainer), settings["batch_size"]
+    assert passes["trainer"] - passes["sampler"] == iterations * (batch - changes["sampler_check_rows"])
 
 
 def test_the_other_engine_samples_from_the_same_policy(settings, scorers, run_into, read_metrics, tmp_path):

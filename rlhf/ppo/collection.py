@@ -95,8 +95,9 @@ def score(scorers: Scorers, responses: Responses, iteration: int) -> tuple[Tenso
 def sampler_mismatch(session: Session, responses: Responses, measurements: Measurements, iteration: int) -> float:
     """Return the mean nats a token between log-probs as a sampler takes them and the trainer's, on some rows a rank.
 
-    One of the two has been measured, and the other is taken here. The trainer pads on the right and reads a row in one pass; a sampler pads on the left, keeps a cache, and on some
-    hardware rounds otherwise. Both must mean the same distribution, or the ratio and the KL are of another policy.
+    One of the two has been measured, and the other is taken here. The trainer pads on the right and reads a row in one
+    pass; a sampler pads on the left, keeps a cache, and on some hardware rounds otherwise. Both must mean the same
+    distribution, or the ratio and the KL are of another policy.
 
     Raises:
         TrainingFault: it is above `max_sampler_mismatch`.

@@ -124,7 +124,7 @@ def check_config(config: PPOConfig, num_processes: int) -> None:
     _check_batch(config, num_processes)
     if config.old_log_probs == "sampler" and config.engine != "transformers":
         raise InputError(
-            f"old_log_probs: found sampler with engine {config.engine}; expected engine transformers with it, or trainer"
+            f"old_log_probs: found sampler with engine {config.engine}; expected engine transformers, or trainer"
         )
     _check_layout(config)
     if config.patience and not config.held_out_prompts:

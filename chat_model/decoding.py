@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from chat_model.last_layer import last_layer_only_at
 from chat_model.log_probs import logits_log_probs
 from chat_model.prefix_cache import PrefixCache
 
@@ -128,7 +129,10 @@ class _Rows:
 
     def first_logits(self) -> Tensor:
         """Read the prompts, keep them where they may be needed again, and return logits as `next_logits` does."""
-        logits = self.next_logits()
+        is_read = torch.zeros_like(self.token_ids, dtype=torch.bool)
+        is_read[:, -1] = True
+        with last_layer_only_at(self.model.get_decoder(), is_read):
+            logits = self.next_logits()
         if self.prefixes is not None:
             self.prefixes.store(self.cache, self.prompts, self.attention_mask)
             self.cache.reorder_cache(self.copies)

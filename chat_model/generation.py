@@ -25,6 +25,8 @@ from chat_model.template import render_prompt
 from chat_model.vllm import decode_by_vllm
 from chat_model.vllm_colocated import decode_by_colocated_vllm
 
+_SMALL = 1 / 8  # of a token budget
+
 FinishReason = Literal["stop", "length"]
 # Of each row its place among all of a request, its response, and what the sampler knew of it if that was asked for.
 Drawn = list[tuple[int, list[int], torch.Tensor | None]]
@@ -185,14 +187,20 @@ _ENGINES: dict[Engine, Callable[[Any, Request], Drawn]] = {
 }
 
 
-def batches_by_length(lengths: Sequence[int], batch_tokens: int, extra: int = 0) -> list[list[int]]:
+def batches_by_length(lengths: Sequence[int], batch_tokens: int, extra: int = 0, alike: float = 0.0) -> list[list[int]]:
     """Group indices by length, longest first, so that rows × (longest + `extra`) stays within `batch_tokens`.
 
     A single row longer than the bound is a batch of its own.
+
+    Args:
+        alike: a row shorter than this share of a batch's longest begins a new one, rather than being padded, unless the
+            batch fills no more than an eighth of the bound: every pass has a cost of its own.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if batches and (len(batches[-1]) + 1) * (lengths[batches[-1][0]] + extra) <= batch_tokens:
+        longest, rows = (lengths[batches[-1][0]], len(batches[-1])) if batches else (0, 0)
+        is_worth_its_padding = lengths[index] >= alike * longest or rows * longest < _SMALL * batch_tokens
+        if batches and is_worth_its_padding and (rows + 1) * (longest + extra) <= batch_tokens:
             batches[-1].append(index)
         else:
             batches.append([index])

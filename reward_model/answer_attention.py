@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import repeat_kv
 
 NAME = "sdpa_answer_by_answer"
 Layout = Sequence[tuple[int, list[int]]]  # of each row: the tokens of its prompt, and where each of its answers ends
@@ -61,8 +60,6 @@ def _attend(
     """
     assert layout, "an architecture that does not hand arguments of the call on to its attention"
     is_last = module.layer_idx == module.config.num_hidden_layers - 1
-    repeats = query.shape[1] // key.shape[1]
-    key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
     output = torch.zeros_like(query)
     for row, (prefix, ends) in enumerate(layout):
         for begin, end in zip([0, *ends], ends, strict=False):
@@ -72,6 +69,7 @@ def _attend(
             is_causal = looking.start == 0 and sliding_window is None
             mask = None if is_causal else torch.cat([attention_mask[row, 0, looking, part] for part in seen], dim=1)
             states = (query[row : row + 1, :, looking], keys[None], values[None])
-            attended = scaled_dot_product_attention(*states, mask, is_causal=is_causal, scale=scaling)
+            options = {"is_causal": is_causal, "scale": scaling, "enable_gqa": True}
+            attended = scaled_dot_product_attention(*states, mask, **options)
             output[row, :, looking] = attended[0]
     return output.transpose(1, 2).contiguous(), None

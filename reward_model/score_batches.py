@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from chat_model.generation import batches_by_length
 from reward_model.pair_batch import common_prefix, row_length
 
+_ALIKE = 0.9  # of the longest row of a pass; a shorter one begins a pass of its own
 _LEAST_SAVED = 0.25  # of a conversation's tokens; a group's attention reaches over the whole row, which costs a little
 
 
@@ -52,5 +53,5 @@ def batch_groups(
     for kind in ([group for group in groups if len(group) > 1], [group for group in groups if len(group) == 1]):
         members = [[texts[index] for index in group] for group in kind]
         lengths = [row_length(dialogues, common_prefix(dialogues)) for dialogues in members]
-        batches += [[kind[row] for row in batch] for batch in batches_by_length(lengths, batch_tokens)]
+        batches += [[kind[row] for row in batch] for batch in batches_by_length(lengths, batch_tokens, alike=_ALIKE)]
     return batches

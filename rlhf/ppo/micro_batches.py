@@ -6,10 +6,9 @@ Every rank makes the same number of groups, because a sharded model runs each of
 
 from collections.abc import Sequence
 
-_ALIKE = (
-    0.7  # of the longest row of a group: a shorter one begins a group of its own, rather than being mostly padding,
-)
-_SMALL = 1 / 8  # unless the group fills no more than this share of the budget: every pass has a cost of its own
+from chat_model.generation import batches_by_length
+
+_ALIKE = 0.7  # of the longest row of a group: a shorter one would be mostly padding
 
 
 def split_by_tokens(lengths: Sequence[int], token_budget: int, at_least: int = 1) -> list[list[int]]:
@@ -27,25 +26,9 @@ def split_by_tokens(lengths: Sequence[int], token_budget: int, at_least: int = 1
     """
     if len(lengths) < at_least:
         raise ValueError(f"{len(lengths)} rows cannot fill {at_least} micro-batches")
-    groups = _by_length(lengths, token_budget)
+    groups = batches_by_length(lengths, token_budget, alike=_ALIKE)
     while len(groups) < at_least:
         largest = max(range(len(groups)), key=lambda index: len(groups[index]))
         rows = groups[largest]
         groups[largest : largest + 1] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
     return groups
-
-
-def _by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    groups: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if groups and _joins(lengths[row], lengths[groups[-1][0]], len(groups[-1]), token_budget):
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    return groups
-
-
-def _joins(length: int, longest: int, rows: int, token_budget: int) -> bool:
-    """Whether a row joins a group of `rows` rows, none longer than `longest`."""
-    is_worth_its_padding = length >= _ALIKE * longest or rows * longest < _SMALL * token_budget
-    return is_worth_its_padding and (rows + 1) * longest <= token_budget

@@ -61,3 +61,12 @@ def test_batches_hold_every_group_once_within_the_budget_and_of_one_kind():
         assert len(rows) == 1 or len(rows) * max(row_length(row, common_prefix(row)) for row in rows) <= 120
         assert len({len(row) > 1 for row in rows}) == 1
     assert batch_groups([], [], 120) == []
+
+
+def test_little_of_a_batch_is_padding_where_lengths_differ_widely():
+    """Rows within a token budget alone would be padded to the longest: a fifth of what these few hold."""
+    texts = [[number] * length for number, length in enumerate(range(30, 600, 30))]
+    batches = batch_groups(texts, [[index] for index in range(len(texts))], 2048)
+    padded = sum(len(batch) * max(len(texts[index]) for (index,) in batch) for batch in batches)
+    assert padded < 1.07 * sum(map(len, texts))
+    assert sum(len(batch) == 1 for batch in batches) < len(batches) / 2

@@ -70,7 +70,9 @@ def run_folder(tmp_path_factory) -> Path:
         domains = {"helpfulness": accuracy(1.0), "safety": accuracy(0.6)}
         for kind in domains:
             name = f"{round_name}/{kind}_reward_model"
-            finish(root, name, {"accuracy": domains[kind], "by_domain": domains}, at=10 + at)
+            against = {"accuracy": 0.61, "accuracy_of_earlier": 0.78, "weaker": kind == "safety", "kept": "earlier"}
+            measured = {"accuracy": domains[kind], "by_domain": domains, **({"against_earlier": against} if at else {})}
+            finish(root, name, measured, at=10 + at)
         curve = {"n": [1, 2, 4, 8], "max": [0, 1, 1.5, 1.8], "median": [0, 0.1, 0, 0.1], "mean": [0, 0, 0.1, 0]}
         fall = {"n": (2, 8)[at], "difference": (-0.1, 0.0)[at], "low": (-0.15, 0.0)[at], "high": (-0.05, 0.0)[at]}
         judged = {"n": [1, 2, 4, 8], "chosen": [0.5] * 4, "best": [0.9] * 4, "mean": [0.5] * 4, "fall_from_peak": fall}
@@ -158,6 +160,13 @@ def test_the_quickstarts_bars_are_judged(page):
 def test_a_reward_whose_best_of_n_rises_while_the_judge_likes_it_less_is_named(page):
     assert "best at 2 of 8 samples; with all of them it is -10.0 points away (95 %: -15.0 to -5.0): more choice" in page
     assert "RLHF-V2/rejection_sampling: the judge likes the reward&#39;s choice best at all 8 samples." in page
+
+
+def test_a_reward_model_that_was_weaker_than_the_one_before_is_named(page):
+    told = (
+        "Weaker than the model of the round before: RLHF-V2 (61% of all held-out pairs against 78%; earlier one used)"
+    )
+    assert told in page and page.count("Weaker than the model") == 1, "the helpfulness models were not"
 
 
 def test_a_dozen_samples_half_of_them_adversarial_where_there_are_enough(page):

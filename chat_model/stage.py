@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -50,6 +51,7 @@ class StageRun:
     is_main: bool = True
     counts: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def count(self, **numbers: Any) -> None:
         """Note numbers of rows (read, kept, dropped by reason) for `run.json`."""
@@ -58,6 +60,11 @@ class StageRun:
     def record(self, **metrics: Any) -> None:
         """Note final measurements for `run.json`."""
         self.metrics.update(metrics)
+
+    def note(self, text: str) -> None:
+        """Warn, and leave the text in `run.json`: `rounds run` and `rounds status` show it beside the step."""
+        warnings.warn(text, stacklevel=3)
+        self.notes.append(text)
 
     def beside(self, name: str) -> Path:
         """Return ``<output_dir>.<name>``, which outlives the output folder: for answers that were paid for."""
@@ -258,6 +265,7 @@ def _record(name, arguments, configs, inputs, run: StageRun, seconds: float) -> 
         "versions": {"python": platform.python_version(), **_versions()},
         "counts": plain(run.counts),
         "metrics": plain(run.metrics),
+        **({"notes": run.notes} if run.notes else {}),
         "files": _sizes(run.folder),
         "seconds": round(seconds, 2),
         "finished": datetime.now().isoformat(timespec="milliseconds"),  # to the second, two quick runs look alike

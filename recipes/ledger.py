@@ -37,6 +37,7 @@ class StepState:
     state: Literal["done", "stale", "missing"]
     why: str = ""
     seconds: float | None = None  # of the finished run
+    notes: tuple[str, ...] = ()  # what the finished run left for people to know
 
 
 def plan(steps: Sequence[Step]) -> list[StepState]:
@@ -67,6 +68,7 @@ def run(recipe: Recipe) -> None:
                 continue
             with progress.running(step, state.why) as output:
                 launch(step, recipe, output, lock)
+            progress.tell(step, _state_of(step, to_run=()).notes)
 
 
 def _state_of(step: Step, to_run: Sequence[Step]) -> StepState:
@@ -76,7 +78,7 @@ def _state_of(step: Step, to_run: Sequence[Step]) -> StepState:
     try:
         record = json.loads((step.output / RUN_FILE).read_text(encoding="utf-8"))
         arguments, inputs, seconds = record["arguments"], record["inputs"], record["seconds"]
-        files = record.get("files", {})
+        files, notes = record.get("files", {}), tuple(record.get("notes", ()))
     except (OSError, ValueError, KeyError, TypeError):
         return StepState(step, "stale", f"its {RUN_FILE} cannot be read")
     why = (
@@ -85,7 +87,7 @@ def _state_of(step: Step, to_run: Sequence[Step]) -> StepState:
         or _first_difference("input", inputs, find_inputs(step.arguments), show=False)
         or find_damage(step.output, files)
     )
-    return StepState(step, "stale" if why else "done", why, seconds)
+    return StepState(step, "stale" if why else "done", why, seconds, notes)
 
 
 def _first_difference(what: str, then: dict[str, Any], now: dict[str, Any], show: bool = True) -> str:

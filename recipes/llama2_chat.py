@@ -114,14 +114,20 @@ def collect_preferences(chain: Chain, round_name: str) -> None:
 
 
 def train_reward_models(chain: Chain, round_name: str) -> None:
-    """Both start from the newest chat model and learn from the preferences of all rounds so far (section 3.2.2)."""
+    """Both start from the newest chat model and learn from the preferences of all rounds so far (section 3.2.2).
+
+    Each is held against that of the round before, on the held-out preferences of all rounds.
+    """
     for domain in DOMAINS:
-        chain.reward_models[f"{domain}_reward_model"] = chain.add(
-            f"{round_name}/{domain}_reward_model",
+        kind = f"{domain}_reward_model"
+        earlier = {"earlier_model": chain.reward_models[kind]} if kind in chain.reward_models else {}
+        chain.reward_models[kind] = chain.add(
+            f"{round_name}/{kind}",
             "reward_model",
-            f"{domain}_reward_model.yaml",
+            f"{kind}.yaml",
             model_name_or_path=chain.newest,
             preferences=chain.all_preferences,
+            **earlier,
         )
     chain.reward_models_by_round[round_name] = list(chain.reward_models.values())
 

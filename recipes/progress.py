@@ -9,7 +9,7 @@ import io
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -121,6 +121,11 @@ class Progress:
         with self._live(step, began):
             yield self._output
         self._console.print(self._label(step).append(f" · {_clock(time.monotonic() - began)}", "green"))
+
+    def tell(self, step: Step, notes: Iterable[str]) -> None:
+        """Show what the finished `step` left for people to know."""
+        for note in notes:
+            self._console.print(self._label(step).append(f" · note: {note}", "yellow"))
 
     def _live(self, step: Step, began: float) -> contextlib.AbstractContextManager:
         if not self._console.is_terminal:

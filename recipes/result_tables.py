@@ -14,6 +14,7 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
         _stages(results.get("stages") or {}),
         _reward_models(results.get("reward_models") or {}),
         *_reward_models_by_round(results.get("reward_models_by_round") or {}),
+        _against_earlier(results.get("against_earlier") or {}),
         _adherence(results.get("gatt") or {}),
     ]
     return [table for table in tables if table.row_count]
@@ -73,6 +74,15 @@ def _reward_models_by_round(domains: Mapping[str, Mapping[str, Mapping[str, Any]
             table.add_row(name, *(_share(cells.get(each, {}).get("accuracy")) for each in rounds))
         tables.append(table)
     return tables
+
+
+def _against_earlier(steps: Mapping[str, Mapping[str, Any]]) -> Table:
+    columns = ("held-out pairs", "new", "of the round before", "chance", "kept")
+    table = _table("Reward models against those of the round before", "model", *columns)
+    for name, found in steps.items():
+        shares = (_share(found[key]) for key in ("accuracy", "accuracy_of_earlier"))
+        table.add_row(name, str(found["count"]), *shares, f"{found['chance']:.2g}", found["kept"])
+    return table
 
 
 def _adherence(gatt: Mapping[str, Any]) -> Table:

@@ -67,14 +67,15 @@ def gather(steps: dict[str, FinishedStep]) -> dict[str, Any]:
     """Return the content of `results.json`; parts whose steps are missing stay empty.
 
     Seconds are the stages' own; `helpfulness`, `safety` and `unsafe` are in points (0 to 100), win rates, accuracies
-    and adherence are shares (0 to 1). Three parts are there only when measured: `intervals` (95 %, of what `stages`
-    says), `contests` (win rates by judge and by reward models) and `reward_models_by_round`.
+    and adherence are shares (0 to 1). Four parts are there only when measured: `intervals` (95 %, of what `stages`
+    says), `contests` (win rates by judge and by reward models), `reward_models_by_round` and `against_earlier`.
     """
     evaluation = steps["evaluation"].metrics if "evaluation" in steps else {}
     measured = {
         "intervals": evaluation.get("intervals"),
         "contests": evaluation.get("contests"),
         "reward_models_by_round": by_round(steps),
+        "against_earlier": against_earlier(steps),
     }
     return {
         "seconds": _seconds(steps),
@@ -117,6 +118,12 @@ def _reward_models(steps: dict[str, FinishedStep]) -> dict[str, Any]:
 def by_round(steps: dict[str, FinishedStep]) -> dict[str, Any]:
     """Return ``{domain: {round of the reward models: {round of the preferences: accuracy with interval}}}``."""
     return steps["reward_models_by_round"].metrics["by_round"] if "reward_models_by_round" in steps else {}
+
+
+def against_earlier(steps: dict[str, FinishedStep]) -> dict[str, dict[str, Any]]:
+    """Return, by step, how a round's reward model compared with that of the round before, and which of them is used."""
+    found = {name: step.metrics.get("against_earlier") for name, step in steps.items()}
+    return {name: measured for name, measured in found.items() if measured}
 
 
 def adherence(steps: dict[str, FinishedStep]) -> dict[str, dict[int, dict[str, float]]]:

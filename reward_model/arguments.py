@@ -47,6 +47,17 @@ class RewardModelArguments:
         },
     )
     safety_loss_weight: float = field(default=0.0, metadata={"help": "Weight of the safety cross-entropy."})
+    earlier_model: str | None = field(
+        default=None,
+        metadata={"help": "Reward model of the round before; the new one is held against it on the held-out pairs."},
+    )
+    if_weaker: Literal["tell", "keep_earlier", "stop"] = field(
+        default="tell",
+        metadata={
+            "help": "What to do when the new model ranks fewer of them right than the earlier one, beyond chance: warn "
+            "and record it, leave the earlier model's weights in the output folder, or end with an error."
+        },
+    )
     on_too_long: Literal["drop", "error", "truncate_prompt"] = field(
         default="drop",
         metadata={

@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from chat_model.rows import write_whole
 from chat_model.stage import StageRun
 from reward_model.arguments import RewardModelArguments
+from reward_model.earlier import AGAINST_EARLIER, EARLIER
 
 CARD_FILE = "README.md"
 _TEMPLATE = Path(__file__).with_name("model_card.jinja")
@@ -35,7 +36,7 @@ def write_model_card(
 
     Args:
         run: the training stage, whose counts of pairs are told.
-        evaluation: what `reward_model.evaluate.measures.evaluate` returned.
+        evaluation: what `reward_model.evaluate.measures.measure` returned.
         config: TRL's `RewardConfig`.
         model_config: TRL's `ModelConfig`.
     """
@@ -105,11 +106,17 @@ def _findings(evaluation: Mapping[str, Any]) -> Iterator[str]:
         yield f"Unsafe answers below sigma(r) = {safety['at_threshold']['threshold']}: {told}."
 
 
+def _kept_weights(run: StageRun) -> str | None:
+    kept = run.metrics.get(AGAINST_EARLIER, {}).get("kept")
+    return "of the round before; the training told here gave a weaker model" if kept == EARLIER else None
+
+
 def _recipe(run: StageRun, arguments: RewardModelArguments, config: Any, model_config: Any) -> dict[str, Any]:
     """Return the rows of the training table; a field that is called otherwise in another version is left out."""
     mixture = run.counts.get("mixture", {}).get("by_domain", {})
     rows = {
         "base model": _public(model_config.model_name_or_path),
+        "weights": _kept_weights(run),
         "preferences": ", ".join(map(_public, arguments.preferences)),
         "pairs trained on": run.counts.get("trained_on"),
         "mixture": ", ".join(f"{count} {domain}" for domain, count in mixture.items()),

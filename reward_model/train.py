@@ -21,7 +21,9 @@ from chat_model.stage import StageRun
 from chat_model.training import MetricsLog, resume_from
 from reward_model.arguments import RewardModelArguments
 from reward_model.data import encode_pairs
-from reward_model.evaluate.measures import evaluate, record_evaluation
+from reward_model.earlier import check_earlier, hold_against_earlier, score_with_earlier
+from reward_model.evaluate.measures import measure, record_evaluation
+from reward_model.evaluate.scored_pairs import score_pairs
 from reward_model.model_card import write_model_card
 from reward_model.scoring import RewardScorer
 from reward_model.selection import select_pairs
@@ -42,6 +44,8 @@ def train(run: StageRun, arguments: RewardModelArguments, config: RewardConfig, 
     train_pairs, test_pairs = select_pairs(run, arguments, config.seed)
     tokenizer = load_tokenizer(_name(model_config), trust_remote_code=config.trust_remote_code)
     check_quantization(model_config)
+    check_earlier(arguments, model_config.use_peft)
+    earlier = score_with_earlier(arguments, test_pairs, model_config.dtype or "float32")
     model = _load(tokenizer, config, model_config, get_quantization_config(model_config))
     rows = encode_pairs(train_pairs, tokenizer, arguments.margin, config.max_length, arguments.on_too_long)
     run.count(
@@ -55,7 +59,10 @@ def train(run: StageRun, arguments: RewardModelArguments, config: RewardConfig, 
     trained = finish_merged(run, trainer, lambda: _load(tokenizer, config, model_config))
     scorer = RewardScorer(trained, tokenizer, arguments.score_batch_tokens)
     check_reload(run, scorer, test_pairs[:_NUM_PROBES])
-    evaluation = evaluate(test_pairs, scorer, arguments.domain)
+    scored = score_pairs(test_pairs, scorer)
+    if earlier is not None:
+        scored = hold_against_earlier(run, arguments, scored, earlier)
+    evaluation = measure(scored, arguments.domain)
     record_evaluation(run, evaluation)
     write_model_card(run, evaluation, arguments, config, model_config)
 

@@ -93,18 +93,19 @@ def plan(
 
 @main.command()
 def status(root: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a run.")]) -> None:
-    """Show which steps of a run are done, and why the others would run.
+    """Show which steps of a run are done and what they noted, and why the others would run.
 
     Example: rounds status runs/quickstart
     """
     from recipes.ledger import status as states_of
 
     with plain_errors():
-        _print_states((each, each.seconds, each.why) for each in states_of(root.resolve()))
+        states = states_of(root.resolve())
+        _print_states((each, each.seconds, each.why or "; ".join(each.notes)) for each in states)
 
 
 def _print_states(rows: Iterable[tuple["StepState", float | None, str]]) -> None:
-    table = Table("step", "state", "seconds", "why")
+    table = Table("step", "state", "seconds", "why, or what it noted")
     colours = {"done": "green", "stale": "yellow", "missing": "dim"}
     for each, seconds, why in rows:
         shown = "" if seconds is None else f"{seconds:.0f}"

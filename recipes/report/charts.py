@@ -68,6 +68,36 @@ def best_of_n(steps: Steps) -> list[tuple[str, Markup]]:
     return pictures
 
 
+def judged_best_of_n(steps: Steps) -> list[tuple[str, Markup]]:
+    """For every round whose samples a judge graded, in points: what the reward chooses of N, the judge, and chance.
+
+    Its caption says whether choosing among more samples made answers worse beyond chance.
+    """
+    pictures = []
+    for name, step in steps.items():
+        curve = step.metrics.get("judged_by_n")
+        if curve:
+            kinds = {"chosen": "chosen by reward", "best": "chosen by the judge", "mean": "any"}
+            lines = {shown: (curve["n"], [100 * grade for grade in curve[kind]]) for kind, shown in kinds.items()}
+            label = f"judged best of N, {name}"
+            svg = plots.line_chart(lines, x="samples a prompt", y="judge's grade, points", label=label, log_x=True)
+            pictures.append((f"{name}: {_fall(curve)}", svg))
+    return pictures
+
+
+def _fall(curve: dict[str, Any]) -> str:
+    """Say how the reward's choice of all samples compares with its choice at the best number of them."""
+    most, fall = curve["n"][-1], curve["fall_from_peak"]
+    if fall["n"] == most:
+        return f"the judge likes the reward's choice best at all {most} samples."
+    found = "more choice made answers worse" if fall["high"] < 0 else "no fall beyond chance"
+    low, high, difference = (100 * fall[key] for key in ("low", "high", "difference"))
+    return (
+        f"the judge likes the reward's choice best at {fall['n']} of {most} samples; with all of them it is "
+        f"{difference:+.1f} points away (95 %: {low:+.1f} to {high:+.1f}): {found}."
+    )
+
+
 def ppo_curves(rows: Rows) -> list[tuple[str, Markup]]:
     """The metrics of PPO against its iterations, with the caption of each picture."""
     pictures = []

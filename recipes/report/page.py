@@ -122,8 +122,10 @@ def _sections(steps: dict[str, FinishedStep]) -> list[Section]:
         *_reward_model_sections(steps),
         _section(
             "Rejection sampling",
-            "The gap between the best and the median of N samples is the gain to be had.",
+            "The gap between the best and the median of N samples is the gain to be had. Where the reward of the best "
+            "rises and the judge's grade of it falls, the reward model is being exploited.",
             *((svg, f"{name}: reward against samples a prompt.") for name, svg in charts.best_of_n(steps)),
+            *((svg, caption) for caption, svg in charts.judged_best_of_n(steps)),
         ),
         *(_ppo_section(steps, step) for step in steps.values() if step.kind == "ppo"),
         _section(
@@ -187,8 +189,8 @@ def _reward_model_sections(steps: dict[str, FinishedStep]) -> list[Section]:
             "Reward models by round",
             "Accuracy on held-out preferences. A row that falls to the right is a model left behind by the policy.",
             *(
-                (svg, f"The {domain} models, % of the pairs of their domain ranked as the annotator did.")
-                for domain, svg in round_charts.reward_models_by_round(steps)
+                (svg, f"The {domain} models, % of the pairs of their domain ranked as the annotator did. {replaced}")
+                for domain, svg, replaced in round_charts.reward_models_by_round(steps)
             ),
         ),
     ]

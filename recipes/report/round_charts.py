@@ -85,8 +85,11 @@ def refusals(steps: Steps) -> Markup | None:
     return _by_checkpoint(steps, _REFUSALS, "% of the prompts of that kind", "refusals by round")
 
 
-def reward_models_by_round(steps: Steps) -> list[tuple[str, Markup]]:
-    """For each domain: the accuracy of every round's reward model on every round's held-out preferences."""
+def reward_models_by_round(steps: Steps) -> list[tuple[str, Markup, str]]:
+    """For each domain: the accuracy of every round's reward model on every round's held-out preferences.
+
+    The sentence beside it names those that were weaker than the model of the round before; it may be empty.
+    """
     found = []
     for domain, table in results.by_round(steps).items():
         shares = {
@@ -94,8 +97,20 @@ def reward_models_by_round(steps: Steps) -> list[tuple[str, Markup]]:
             for model, cells in table.items()
         }
         axes = {"x": "preferences of", "y": "reward model of"}
-        found.append((domain, round_plots.table_of_shares(shares, **axes, label=f"{domain} accuracy by round")))
+        svg = round_plots.table_of_shares(shares, **axes, label=f"{domain} accuracy by round")
+        found.append((domain, svg, _weaker_models(steps, domain)))
     return found
+
+
+def _weaker_models(steps: Steps, domain: str) -> str:
+    measured = results.against_earlier(steps)
+    own = {name: each for name, each in measured.items() if name.endswith(f"{domain}_reward_model") and each["weaker"]}
+    told = [
+        f"{name.rpartition('/')[0]} ({each['accuracy']:.0%} of all held-out pairs against "
+        f"{each['accuracy_of_earlier']:.0%}; {each['kept']} one used)"
+        for name, each in own.items()
+    ]
+    return f"Weaker than the model of the round before: {', '.join(told)}." if told else ""
 
 
 def _contests(steps: Steps) -> list[Contest]:

@@ -4,20 +4,19 @@ Preferences are collected with the newest model, so they move from round to roun
 those it was trained on (section 3.2.2). The table shows how far an earlier model falls behind on later preferences.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from chat_model.conversation import PreferencePair
 from chat_model.errors import InputError
 from chat_model.rows import write_json
-from chat_model.stage import RUN_FILE, StageRun
+from chat_model.stage import StageRun
 from reward_model.evaluate.accuracy import accuracy_by_rating
 from reward_model.evaluate.scored_pairs import ScoredPairs, score_pairs
 from reward_model.evaluate.stage import read_held_out
 from reward_model.scoring import RewardScorer
+from reward_model.training_record import Training, read_training
 
 TABLE_FILE = "by_round.json"
 Cell = dict[str, Any]  # accuracy by rating, see `accuracy_by_rating`
@@ -47,15 +46,6 @@ class ByRoundConfig:
                 raise InputError(f"{rounds}: found {found} for {expected} {names}; expected one for each")
 
 
-@dataclass(frozen=True)
-class Training:
-    """What a reward model's own record says of its training: what it judges, and which prompts it never saw."""
-
-    domain: str
-    test_share: float
-    seed: int
-
-
 def evaluate_by_round(run: StageRun, config: ByRoundConfig) -> None:
     """Record ``by_round``: ``{domain: {round of the model: {round of the preferences: accuracy with interval}}}``.
 
@@ -75,21 +65,6 @@ def evaluate_by_round(run: StageRun, config: ByRoundConfig) -> None:
     run.record(by_round=_overall(table))
     if run.is_main:
         write_json(run.folder / TABLE_FILE, table)
-
-
-def read_training(model: str | Path) -> Training:
-    """Return what the `run.json` of a reward model's folder says of its training. Raises InputError."""
-    file = Path(model) / RUN_FILE
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))["config"]
-        training = Training(config["domain"], config["test_share"], config["seed"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{file}: no record of a reward model's training; expected what `reward_model` wrote"
-        ) from None
-    if config.get("test_preferences"):
-        raise InputError(f"{file}: trained with test_preferences, so no prompt of its preferences was held out")
-    return training
 
 
 def accuracies(pairs: Mapping[str, Sequence[PreferencePair]], scorer: RewardScorer) -> dict[str, Cell]:

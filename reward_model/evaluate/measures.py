@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from chat_model.conversation import DOMAINS, PreferencePair
+from chat_model.conversation import DOMAINS
 from chat_model.errors import InputError
 from chat_model.rows import write_json
 from chat_model.stage import StageRun
@@ -14,16 +14,10 @@ from reward_model.evaluate.config import PAPER_PRECISION, PAPER_THRESHOLD
 from reward_model.evaluate.length_bias import length_bias
 from reward_model.evaluate.reliability import pair_reliability
 from reward_model.evaluate.safety import safety_report
-from reward_model.evaluate.scored_pairs import ScoredPairs, score_pairs
-from reward_model.scoring import RewardScorer
+from reward_model.evaluate.scored_pairs import ScoredPairs
 
 EVALUATION_FILE = "evaluation.json"
 _HISTOGRAM_BINS = 40
-
-
-def evaluate(pairs: Sequence[PreferencePair], scorer: RewardScorer, domain: str = "all") -> dict[str, Any]:
-    """Score held-out `pairs` and return `measure` of them; every process calls it and gets the result."""
-    return measure(score_pairs(pairs, scorer), domain)
 
 
 def measure(

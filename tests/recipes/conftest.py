@@ -26,6 +26,7 @@ class ToyConfig:
     fail: str = ""
     sleep: float = 0.0
     padding: int = 0
+    note: str = ""
 
 def toy(run, config):
     with open(os.environ["TOY_CALLS"], "a") as calls:
@@ -37,6 +38,8 @@ def toy(run, config):
         raise ZeroDivisionError("toy broke")
     if config.fail == "exit":
         raise SystemExit(7)
+    if config.note:
+        run.note(config.note)
     time.sleep(config.sleep)
     earlier = Path(config.source, "text.txt").read_text() if config.source else ""
     (run.folder / "text.txt").write_text(earlier + config.text + "x" * config.padding)

@@ -104,6 +104,26 @@ def test_status_lists_every_step_with_its_state(make_toy):
     assert [re.findall(r"done|missing|stale", row) for row in rows] == [["done"], ["done"], ["missing"], ["missing"]]
 
 
+def test_what_a_step_notes_is_shown_when_it_ends_and_by_status(make_toy):
+    toy = make_toy()
+    toy.edit("second.yaml", note="two of three were weak")
+    with pytest.warns(UserWarning, match="two of three were weak"):
+        ran = _rounds("run", toy.folder, "-o", toy.root)
+    lines = [line for line in ran.output.splitlines() if "· note" in line]
+    assert lines == ["[2/4] second · note: two of three were weak"]
+    noted = [line for line in _rounds("status", toy.root).output.splitlines() if "two of three" in line]
+    assert len(noted) == 1 and "second" in noted[0] and "done" in noted[0]
+
+
+def test_result_tables_say_which_reward_model_was_weaker_and_which_is_used():
+    found = {"count": 120, "accuracy": 0.5, "accuracy_of_earlier": 0.75, "chance": 0.0004, "kept": "earlier"}
+    (table,) = result_tables({"against_earlier": {"RLHF-V4/helpfulness_reward_model": found}})
+    cells = [column.cells for column in table.columns]
+    assert [cell for (cell,) in map(list, cells)] == [
+        *("RLHF-V4/helpfulness_reward_model", "120", "50.0%", "75.0%", "0.0004", "earlier")
+    ]
+
+
 def test_result_tables_leave_out_what_is_missing():
     stages = {"sft": {"helpfulness": 50.0, "safety": 40.25}, "RLHF-V1": {"helpfulness": 60.0, "win_rate_vs_sft": 0.7}}
     (table,) = result_tables({"seconds": {"total": 1.0}, "stages": stages, "reward_models": {}, "gatt": {}})

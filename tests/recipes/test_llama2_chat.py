@@ -41,6 +41,8 @@ def test_every_round_starts_from_the_newest_and_remembers(steps):
     assert reward_model["model_name_or_path"] == out(steps, "RLHF-V1/policy")
     pairs = [out(steps, f"RLHF-V{number}/preferences", "preferences.jsonl") for number in (1, 2)]
     assert reward_model["preferences"] == pairs
+    assert reward_model["earlier_model"] == out(steps, "RLHF-V1/safety_reward_model")
+    assert "earlier_model" not in steps["RLHF-V1/safety_reward_model"].arguments
     pools = [steps[f"RLHF-V{number}/rejection_sampling"].arguments["pool"] for number in (1, 2)]
     assert pools == [[], [out(steps, "RLHF-V1/rejection_sampling", "pool.jsonl")]]
 

@@ -70,9 +70,14 @@ def run_folder(tmp_path_factory) -> Path:
         domains = {"helpfulness": accuracy(1.0), "safety": accuracy(0.6)}
         for kind in domains:
             name = f"{round_name}/{kind}_reward_model"
-            finish(root, name, {"accuracy": domains[kind], "by_domain": domains}, at=10 + at)
+            against = {"accuracy": 0.61, "accuracy_of_earlier": 0.78, "weaker": kind == "safety", "kept": "earlier"}
+            measured = {"accuracy": domains[kind], "by_domain": domains, **({"against_earlier": against} if at else {})}
+            finish(root, name, measured, at=10 + at)
         curve = {"n": [1, 2, 4, 8], "max": [0, 1, 1.5, 1.8], "median": [0, 0.1, 0, 0.1], "mean": [0, 0, 0.1, 0]}
-        finish(root, f"{round_name}/rejection_sampling", {"reward_by_n": curve}, at=20 + at)
+        fall = {"n": (2, 8)[at], "difference": (-0.1, 0.0)[at], "low": (-0.15, 0.0)[at], "high": (-0.05, 0.0)[at]}
+        judged = {"n": [1, 2, 4, 8], "chosen": [0.5] * 4, "best": [0.9] * 4, "mean": [0.5] * 4, "fall_from_peak": fall}
+        measured = {"reward_by_n": curve, "judged_by_n": judged}
+        finish(root, f"{round_name}/rejection_sampling", measured, at=20 + at)
     iterations = [ppo_row(index) for index in range(30)]
     finish(root, "RLHF-V2/ppo", at=30, metrics_rows=[])
     (root / "RLHF-V2/ppo/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in iterations))
@@ -126,7 +131,7 @@ def test_every_part_is_there(page):
         "Dialogues, before and after",
         "Run it again",
     ]
-    assert page.count("<svg") == 3 + 2 + 5 + 2 + 1 + 2 + 7 + 1 + 1
+    assert page.count("<svg") == 3 + 2 + 5 + 2 + 1 + 4 + 7 + 1 + 1
     assert "rounds quickstart" in page and "17" in page and "torch 2.13.0" in page
 
 
@@ -150,6 +155,18 @@ def test_every_reference_inside_a_picture_is_defined_once_at_least(page):
 def test_the_quickstarts_bars_are_judged(page):
     # The made-up run names its last round otherwise, so those bars are not measured; accuracy and adherence are.
     assert "✗ missed" in page and "✓ met" in page and "not measured" in page
+
+
+def test_a_reward_whose_best_of_n_rises_while_the_judge_likes_it_less_is_named(page):
+    assert "best at 2 of 8 samples; with all of them it is -10.0 points away (95 %: -15.0 to -5.0): more choice" in page
+    assert "RLHF-V2/rejection_sampling: the judge likes the reward&#39;s choice best at all 8 samples." in page
+
+
+def test_a_reward_model_that_was_weaker_than_the_one_before_is_named(page):
+    told = (
+        "Weaker than the model of the round before: RLHF-V2 (61% of all held-out pairs against 78%; earlier one used)"
+    )
+    assert told in page and page.count("Weaker than the model") == 1, "the helpfulness models were not"
 
 
 def test_a_dozen_samples_half_of_them_adversarial_where_there_are_enough(page):

@@ -156,6 +156,13 @@ def test_what_a_newer_evaluation_measures_stands_beside_the_old_parts(tmp_path):
     assert results["reward_models_by_round"]["safety"]["RLHF-V1"]["RLHF-V1"]["accuracy"] == 0.9
 
 
+def test_a_reward_model_held_against_that_of_the_round_before_is_found_by_its_step(tmp_path):
+    found = {"accuracy": 0.6, "accuracy_of_earlier": 0.8, "weaker": True, "kept": "earlier"}
+    finish(tmp_path, "RLHF-V1/safety_reward_model", {"accuracy": {}})
+    finish(tmp_path, "RLHF-V2/safety_reward_model", {"accuracy": {}, "against_earlier": found})
+    assert results_of(tmp_path)["against_earlier"] == {"RLHF-V2/safety_reward_model": found}
+
+
 def test_adherence_is_found_when_ghost_attention_is_a_stage_of_a_round_and_measured_at_the_end(tmp_path):
     turns = {str(turn): {"adherence": 1.0, "count": 10} for turn in (2, 4)}
     for name in ("RLHF-V3/gatt/adherence_before", "RLHF-V3/gatt/adherence_after", "adherence_at_the_end"):

@@ -1,5 +1,6 @@
 """Rounds as `recipe.yaml` declares them, and the five that the paper had: which steps, reading what from which."""
 
+import itertools
 import re
 
 import pytest
@@ -66,6 +67,16 @@ def test_later_rounds_go_on_from_ghost_attention_and_rehearse_its_dialogues(five
         rehearsed = five[f"{name}/policy"].arguments["rehearsal_dataset_name"]
         assert rehearsed == [out(five, "RLHF-V3/gatt/dialogues", "conversations.jsonl")]
     assert five["adherence_at_the_end"].arguments["model_name_or_path"] == out(five, "RLHF-V5/ppo")
+
+
+@pytest.mark.parametrize("kind", ["helpfulness_reward_model", "safety_reward_model"])
+def test_no_policy_is_trained_on_a_reward_model_weaker_than_that_of_the_round_before(five, kind):
+    assert "earlier_model" not in five[f"RLHF-V1/{kind}"].arguments
+    for before, name in itertools.pairwise(ROUNDS):
+        arguments = five[f"{name}/{kind}"].arguments
+        assert arguments["earlier_model"] == out(five, f"{before}/{kind}")
+        assert arguments["if_weaker"] == "keep_earlier"
+        assert arguments["model_name_or_path"] != arguments["earlier_model"], "it starts from a chat model, as ever"
 
 
 def test_reward_models_learn_from_all_rounds_so_far_and_are_held_against_all(five):

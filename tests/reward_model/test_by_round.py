@@ -7,8 +7,8 @@ import pytest
 
 from chat_model.errors import InputError
 from reward_model.by_round.__main__ import main
-from reward_model.by_round.stage import read_training
 from reward_model.mixing import is_held_out
+from reward_model.training_record import read_training
 
 
 def write_pairs(path, answers, num_pairs=40, domain="helpfulness"):

@@ -12,7 +12,7 @@ from chat_model.errors import InputError
 from chat_model.intervals import wilson_interval
 from reward_model.evaluate.accuracy import accuracy_by_rating, accuracy_table
 from reward_model.evaluate.length_bias import length_bias
-from reward_model.evaluate.measures import evaluate
+from reward_model.evaluate.measures import measure
 from reward_model.evaluate.reliability import pair_reliability, reliability, sigmoid
 from reward_model.evaluate.safety import detect_unsafe, recommend, safety_report
 from reward_model.evaluate.scored_pairs import score_pairs
@@ -70,7 +70,7 @@ def test_accuracy_table_has_a_row_for_every_cell_and_each_pair_in_one():
 
 def test_own_domain_is_the_headline_and_both_domains_are_told():
     pairs = [make_pair("long", "s"), make_pair("s", "long"), make_pair("long", "s", domain="safety", source="x")]
-    result = evaluate(pairs, LengthScorer(), domain="safety")
+    result = measure(score_pairs(pairs, LengthScorer()), "safety")
     assert result["accuracy"]["all"]["accuracy"] == 1
     assert {domain: table["all"]["accuracy"] for domain, table in result["by_domain"].items()} == {
         "helpfulness": 0.5,
@@ -78,7 +78,7 @@ def test_own_domain_is_the_headline_and_both_domains_are_told():
     }
     assert result["by_source"]["x"]["all"]["count"] == 1 and result["by_source"]["none"]["all"]["count"] == 2
     assert result["reliability"]["count"] == 1 and result["safety"] is None
-    assert evaluate(pairs, LengthScorer())["accuracy"]["all"]["count"] == 3
+    assert measure(score_pairs(pairs, LengthScorer()))["accuracy"]["all"]["count"] == 3
 
 
 def test_sigmoid_neither_overflows_nor_rounds_to_nothing():

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chat_model.prefix_cache import PrefixCache, is_plain
+from chat_model.prefix_cache import PrefixCache
 
 _DROPPED_SHARE = 1 / 8  # ended rows are dropped when they are this share of a batch: moving the cache costs time too
 
@@ -74,9 +74,9 @@ class _Rows:
     def __init__(
         self, model: Any, prompt_ids: Sequence[list[int]], pad_token_id: int, prefixes: PrefixCache | None = None
     ):
-        from transformers import DynamicCache
+        from chat_model.roomy_cache import is_plain, make_cache
 
-        self.model, self.cache = model, DynamicCache(config=model.config)
+        self.model, self.cache = model, make_cache(model.config)
         self.prefixes = prefixes if prefixes is not None and is_plain(self.cache) else None
         prompts = [tuple(ids) for ids in prompt_ids]
         self.prompts = prompts if self.prefixes is None else list(dict.fromkeys(prompts))

@@ -59,13 +59,6 @@ class PrefixCache:
             self.num_tokens -= len(prompt)
 
 
-def is_plain(cache: Any) -> bool:
-    """Return whether every layer of `cache` keeps all its keys and values, as a sliding window does not."""
-    from transformers.cache_utils import DynamicLayer
-
-    return all(type(layer) is DynamicLayer for layer in cache.layers)
-
-
 def _pad(rows: Sequence[Tensor | None], lengths: Sequence[int]) -> Tensor:
     """Return the first ``lengths[i]`` places of ``rows[i] [heads, T, size]`` as ``[rows, heads, longest, size]``."""
     nothing, longest = next(row[:, :0] for row in rows if row is not None), max(lengths)

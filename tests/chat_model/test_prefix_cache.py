@@ -6,7 +6,8 @@ import torch
 from chat_model.conversation import Message
 from chat_model.generation import sample
 from chat_model.loading import load_causal_lm
-from chat_model.prefix_cache import PrefixCache, is_plain
+from chat_model.prefix_cache import PrefixCache
+from chat_model.roomy_cache import is_plain, make_cache
 
 TEXTS = ["what color is the fox?", "hi", "where does the owl live? tell me please.", "the owl", "hello there.", "no"]
 FIRST = [[Message("user", text)] for text in TEXTS]
@@ -76,4 +77,4 @@ def test_a_plain_cache_is_known_as_one(tiny_tokenizer):
     from transformers import DynamicCache
 
     model = load_causal_lm("tiny:hidden_size=32,intermediate_size=64,num_hidden_layers=1", tiny_tokenizer)
-    assert is_plain(DynamicCache(config=model.config))
+    assert is_plain(DynamicCache(config=model.config)) and is_plain(make_cache(model.config))

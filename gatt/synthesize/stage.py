@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from chat_model.conversation import Message
 from chat_model.errors import InputError
 from chat_model.rows import write_rows
 from chat_model.stage import StageRun
@@ -19,7 +20,7 @@ from gatt.constraints import (
     read_constraints,
     require_kinds,
 )
-from gatt.dialogue import Dialogue, InstructionAs, Plan, context, hold, transcript
+from gatt.dialogue import Dialogue, InstructionAs, Plan, context, hold, last_turns, transcript
 from gatt.groups import Held, hold_in_groups
 from gatt.plans import pair
 from gatt.reward import load_score
@@ -74,11 +75,14 @@ def _hold(run: StageRun, config: SynthesisConfig, plans: Sequence[Plan], sampler
     choose = functools.partial(choose_best, score=score)
     groups_a_shard = math.ceil(config.dialogues_per_shard / config.dialogues_per_batch)
 
+    def sample_replies(contexts: Sequence[Sequence[Message]]) -> list[str]:
+        return sampler([last_turns(messages, config.context_turns) for messages in contexts])
+
     def hold_shard(number: int, shard: Sequence[Plan]) -> Held:
         return hold_in_groups(
             shard,
             sampler,
-            lambda group: hold(group, "every_turn", sampler, choose, sampler.fits, config.max_attempts),
+            lambda group: hold(group, "every_turn", sample_replies, choose, sampler.fits, config.max_attempts),
             size=config.dialogues_per_batch,
             calls_a_group=config.max_turns * config.max_attempts,
             first_group=number * groups_a_shard,

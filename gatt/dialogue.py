@@ -160,6 +160,11 @@ def _attempt(
     return dict(zip(contexts, chosen, strict=True))
 
 
+def last_turns(messages: Sequence[Message], num_earlier: int | None) -> Sequence[Message]:
+    """Return the question that `messages` end with and the `num_earlier` turns before it; None for all there are."""
+    return messages if num_earlier is None else messages[-1 - 2 * num_earlier :]
+
+
 def turn_of(messages: Sequence[Message]) -> int:
     """Return the turn (from 1) that `messages` waits for an answer in."""
     return sum(message.role == "user" for message in messages)

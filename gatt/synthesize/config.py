@@ -35,6 +35,9 @@ class SynthesisConfig:
     reward_model: str | None = _option(None, "picks among the replies that follow the instruction; none: the first")
     num_dialogues: int = _option(1000, "dialogues to sample")
     max_turns: int = _option(20, "questions a dialogue at most")
+    context_turns: int | None = _option(
+        None, "earlier turns that the model sees when it answers; default: all, as in the paper"
+    )
     prefixes_per_dialogue: int = _option(4, "training conversations a dialogue: prefixes that end at different turns")
     late_turn_weight: float = _option(1.0, "how often such a prefix ends at the latest turn for once at the first")
     num_samples: int = _option(4, "replies sampled a turn, of which the best is kept (K)")
@@ -71,3 +74,5 @@ class SynthesisConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}; expected 1 or more")
+        if (self.context_turns or 0) < 0:
+            raise ValueError(f"context_turns: found {self.context_turns}; expected 0 or more")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from chat_model.conversation import Message
 from chat_model.errors import InputError
 from chat_model.rows import write_rows
 from chat_model.stage import StageRun
@@ -19,7 +20,7 @@ from gatt.constraints import (
     read_constraints,
     require_kinds,
 )
-from gatt.dialogue import Dialogue, InstructionAs, Plan, context, hold, transcript
+from gatt.dialogue import Dialogue, InstructionAs, Plan, context, hold, last_turns, transcript
 from gatt.groups import Held, hold_in_groups
 from gatt.plans import pair
 from gatt.reward import load_score
@@ -34,7 +35,9 @@ from gatt.system_role import place_instruction
 
 def synthesize(run: StageRun, config: SynthesisConfig) -> None:
     """Write `conversations.jsonl` (what `sft` trains on) and `transcripts.jsonl` (the dialogues as sampled)."""
-    combinations = _read_combinations(run, config)
+    constraints = read_constraints(config.constraints)
+    require_checkers(constraints, required=False)
+    combinations = _combine(run, config, constraints)
     questions = read_dataset(run, config) if config.dialogues else []
     sampler = _load_sampler(config)
     instruction_as = place_instruction(sampler.tokenizer, config.instruction_as)
@@ -42,7 +45,8 @@ def synthesize(run: StageRun, config: SynthesisConfig) -> None:
     plans = pair(questions, combinations, config.num_dialogues, config.max_turns, config.seed)
     sampler.require_room([context(plan, [], "every_turn") for plan in plans])
     held = _hold(run, config, plans, sampler)
-    rows = make_training_rows(held.dialogues, config, instruction_as)
+    left_out = [each for each in constraints if each.kind in config.leave_out]
+    rows = make_training_rows(held.dialogues, config, instruction_as, left_out)
     _report(run, held, rows)
     run.record(instruction_as=instruction_as)
     if run.is_main and rows:
@@ -71,11 +75,14 @@ def _hold(run: StageRun, config: SynthesisConfig, plans: Sequence[Plan], sampler
     choose = functools.partial(choose_best, score=score)
     groups_a_shard = math.ceil(config.dialogues_per_shard / config.dialogues_per_batch)
 
+    def sample_replies(contexts: Sequence[Sequence[Message]]) -> list[str]:
+        return sampler([last_turns(messages, config.context_turns) for messages in contexts])
+
     def hold_shard(number: int, shard: Sequence[Plan]) -> Held:
         return hold_in_groups(
             shard,
             sampler,
-            lambda group: hold(group, "every_turn", sampler, choose, sampler.fits, config.max_attempts),
+            lambda group: hold(group, "every_turn", sample_replies, choose, sampler.fits, config.max_attempts),
             size=config.dialogues_per_batch,
             calls_a_group=config.max_turns * config.max_attempts,
             first_group=number * groups_a_shard,
@@ -85,11 +92,17 @@ def _hold(run: StageRun, config: SynthesisConfig, plans: Sequence[Plan], sampler
 
 
 def make_training_rows(
-    dialogues: Sequence[Dialogue], config: SynthesisConfig, instruction_as: InstructionAs
+    dialogues: Sequence[Dialogue],
+    config: SynthesisConfig,
+    instruction_as: InstructionAs,
+    left_out: Sequence[Constraint] = (),
 ) -> list[dict[str, Any]]:
-    """Return the training conversations of `dialogues`, in order, with the columns that say where they come from."""
+    """Return the training conversations of `dialogues`, in order, with the columns that say where they come from.
+
+    None of them ends with an answer to a question that asks for one of `left_out`.
+    """
     rng = random.Random(f"{config.seed} turns")
-    usable = [usable_turns(each) for each in dialogues]
+    usable = [usable_turns(each, left_out) for each in dialogues]
     drawn = draw_turns(usable, config.prefixes_per_dialogue, rng, config.late_turn_weight)
     source = {"temperature": config.temperature, "model": config.model_name_or_path}
     return [
@@ -97,12 +110,6 @@ def make_training_rows(
         for index, (dialogue, turns) in enumerate(zip(dialogues, drawn, strict=True))
         for turn in turns
     ]
-
-
-def _read_combinations(run: StageRun, config: SynthesisConfig) -> list[Combination]:
-    constraints = read_constraints(config.constraints)
-    require_checkers(constraints, required=False)
-    return _combine(run, config, constraints)
 
 
 def _combine(run: StageRun, config: SynthesisConfig, constraints: Sequence[Constraint]) -> list[Combination]:

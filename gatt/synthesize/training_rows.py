@@ -11,13 +11,29 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from chat_model.conversation import Message, to_dicts
+from gatt.checks import check
+from gatt.constraints import Constraint
 from gatt.dialogue import Dialogue, InstructionAs, context
 
 
-def usable_turns(dialogue: Dialogue) -> list[int]:
-    """Return the turns (from 1) whose reply was checked and follows; all of them where nothing can be checked."""
+def usable_turns(dialogue: Dialogue, left_out: Sequence[Constraint] = ()) -> list[int]:
+    """Return the turns (from 1) whose reply was checked and follows; all of them where nothing can be checked.
+
+    Turns that ask for one of `left_out` are not among them: a reply without it would teach that it never holds.
+    """
     unchecked = not dialogue.plan.combination.has_checker
-    return [turn for turn, reply in enumerate(dialogue.replies, 1) if reply.follows or unchecked]
+    turns = enumerate(zip(dialogue.plan.questions, dialogue.replies, strict=False), 1)
+    return [
+        turn
+        for turn, (question, reply) in turns
+        if (reply.follows or unchecked) and not any(_asks_for(each, question, reply.text) for each in left_out)
+    ]
+
+
+def _asks_for(constraint: Constraint, question: str, response: str) -> bool:
+    """Return whether `question` puts `constraint` to the test, unless every question does or nothing can tell."""
+    can_tell = bool(constraint.ask and constraint.checker)
+    return can_tell and check(constraint, question, response) is not None
 
 
 def draw_turns(

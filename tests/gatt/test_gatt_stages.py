@@ -97,6 +97,26 @@ def test_synthesis_is_the_same_for_a_seed(tmp_path, files):
     assert texts[0] == texts[1] != texts[2]
 
 
+@pytest.mark.parametrize(("context_turns", "longest"), [(None, 5), (1, 3), (0, 1)])
+def test_the_model_sees_as_many_turns_as_asked_for_and_the_training_all(
+    tmp_path, files, monkeypatch, context_turns, longest
+):
+    """What is seen begins with a user's question that states the instruction; rows keep the whole dialogue."""
+    from gatt.sampler import ModelSampler
+
+    seen = []
+    monkeypatch.setattr(
+        ModelSampler, "__call__", lambda self, contexts: seen.extend(contexts) or ["napoleon"] * len(contexts)
+    )
+    settings = {"num_dialogues": 2, "num_samples": 1, "max_turns": 3, "max_new_tokens": 60, "prefixes_per_dialogue": 3}
+    output = run(synthesize, tmp_path, {**files, **settings, "context_turns": context_turns})
+    assert max(map(len, seen)) == longest
+    assert all(messages[0].role == "user" and "napoleon" in messages[0].content for messages in seen)
+    rows = [row for _, row in read_rows(output / "conversations.jsonl")]
+    assert [len(row["messages"]) for row in rows] == [1 + 2 * row["turn"] for row in rows]
+    assert {row["turn"] for row in rows} == {1, 2, 3}
+
+
 def stop_in_shard(monkeypatch, number, error):
     """Let the stage's shard of this number (from 1) raise `error`; return what notes the shards begun."""
     from gatt.synthesize import stage

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +70,15 @@ def test_only_checked_turns_are_usable_unless_nothing_can_be_checked(plan, figur
     assert usable_turns(sampled(plan, True, None, True)) == [1, 3]
     unchecked = Combination((Constraint("style", "brief", ("be brief.",), "brief."),))
     assert usable_turns(sampled(Plan(QUESTIONS, unchecked, "be brief."), None, None)) == [1, 2]
+
+
+def test_turns_that_ask_for_what_is_left_out_are_not_usable(plan, figure, hobby):
+    """A reply that names no hobby would teach that none is ever told; a kind that every question tests cannot be so."""
+    asked = replace(plan, questions=("who are you?", "your hobby?", "and now?"), combination=Combination((figure,)))
+    dialogue = sampled(asked, True, True, True)
+    assert usable_turns(dialogue, [hobby]) == [1, 3]
+    assert usable_turns(dialogue, [replace(hobby, ask=())]) == usable_turns(dialogue) == [1, 2, 3]
+    assert usable_turns(dialogue, [replace(hobby, checker=None)]) == [1, 2, 3]
 
 
 def test_turns_are_covered_evenly(rng):

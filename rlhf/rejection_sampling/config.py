@@ -1,6 +1,7 @@
 """The configuration of the rejection sampling stage; defaults follow section 3.2.3 where it gives a number."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from chat_model.engines import ENGINE_HELP, Engine
 from chat_model.errors import InputError
@@ -36,6 +37,13 @@ class RejectionSamplingConfig:
         default=None, metadata={"help": "Dotted name of a function that grades a response; for the curves only."}
     )
     pool: list[str] = field(default_factory=list, metadata={"help": "`pool.jsonl` files of earlier rounds, if any."})
+    earlier_samples: Literal["compete", "stand_in"] = field(
+        default="compete",
+        metadata={
+            "help": "What those of the pool do: compete by reward with the new ones (the paper's), or stand_in where the "
+            "round has none for a prompt, so that a reward model's errors on old samples do not win over new ones."
+        },
+    )
     keep_per_prompt: int = field(default=1, metadata={"help": "How many of the best to train on for each prompt."})
     pool_per_prompt: int = field(
         default=4, metadata={"help": "How many to remember: under later reward models another may be the best."}

@@ -26,18 +26,22 @@ class PoolRules:
     keep_cut_off: bool = True
 
 
-def best_per_prompt(candidates: Sequence[Candidate], rules: PoolRules) -> tuple[list[Candidate], dict[str, int]]:
+def best_per_prompt(
+    candidates: Sequence[Candidate], rules: PoolRules, stand_ins: Sequence[Candidate] = ()
+) -> tuple[list[Candidate], dict[str, int]]:
     """Return the candidates of highest reward for each prompt, best first, and how many were dropped by reason.
 
-    Prompts come in order of first appearance; of equal rewards the earlier candidate goes first.
+    Prompts come in order of first appearance; of equal rewards the earlier candidate goes first. `stand_ins` rank behind
+    every candidate of their prompt, whatever their reward.
     """
     by_prompt: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
+    for candidate in [*_by_reward(candidates), *_by_reward(stand_ins)]:
         by_prompt.setdefault(prompt_key(candidate.prompt), []).append(candidate)
+    order = dict.fromkeys(prompt_key(candidate.prompt) for candidate in [*candidates, *stand_ins])
     pool: list[Candidate] = []
     dropped: Counter[str] = Counter(dict.fromkeys(get_args(Reason), 0))
-    for rivals in by_prompt.values():
-        pool += _best(rivals, rules, dropped)
+    for key in order:
+        pool += _best(by_prompt[key], rules, dropped)
     return pool, {f"dropped_{reason}": count for reason, count in dropped.items()}
 
 
@@ -65,9 +69,13 @@ def are_near_duplicates(one: str, other: str, max_similarity: float) -> bool:
     return all(share() >= max_similarity for share in bounds_and_ratio)
 
 
-def _best(rivals: Sequence[Candidate], rules: PoolRules, dropped: Counter[str]) -> list[Candidate]:
+def _by_reward(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return sorted(candidates, key=lambda candidate: -candidate.reward)
+
+
+def _best(ranked: Sequence[Candidate], rules: PoolRules, dropped: Counter[str]) -> list[Candidate]:
     kept: list[Candidate] = []
-    for candidate in sorted(rivals, key=lambda candidate: -candidate.reward):
+    for candidate in ranked:
         reason = _reason_to_drop(candidate, kept, rules)
         if reason is None:
             kept.append(candidate)

@@ -73,9 +73,10 @@ def _temperatures(
 def _keep_best(
     run: StageRun, config: RejectionSamplingConfig, new: Sequence[Candidate], earlier: Sequence[Candidate]
 ) -> list[Candidate]:
-    """Let new and remembered candidates compete; write the three files and return what is trained on."""
+    """Let new and remembered candidates compete, or the latter stand in; write the three files and return what is trained on."""
     rules = PoolRules(config.pool_per_prompt, config.min_reward, config.max_similarity, config.keep_cut_off)
-    pool, dropped = best_per_prompt([*new, *earlier], rules)
+    stand_in = config.earlier_samples == "stand_in"
+    pool, dropped = best_per_prompt(new, rules, earlier) if stand_in else best_per_prompt([*new, *earlier], rules)
     kept = first_per_prompt(pool, config.keep_per_prompt)
     if not kept:
         reasons = ", ".join(f"{name} {count}" for name, count in dropped.items() if count)

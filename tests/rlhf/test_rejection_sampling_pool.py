@@ -37,6 +37,24 @@ def test_the_best_of_all_rounds_stays_and_a_text_counts_once():
     assert (dropped["dropped_outranked"], dropped["dropped_near_duplicate"]) == (0, 1)
 
 
+def test_stand_ins_serve_where_the_round_has_nothing_whatever_their_reward():
+    """A maximum over two rounds picks the samples that a reward model errs on most, and those are the older ones."""
+    new = [candidate(PROMPTS[0], "new", 0.1, "V2"), candidate(PROMPTS[1], "", 0.3, "V2")]
+    old = [
+        candidate(PROMPTS[0], "old", 0.9),
+        candidate(PROMPTS[1], "remembered", -1.0),
+        candidate(PROMPTS[2], "b", -5.0),
+    ]
+    best, dropped = best_per_prompt(new, PoolRules(per_prompt=1), [candidate(PROMPTS[2], "a", -6.0), *old])
+    assert responses(best) == ["new", "remembered", "b"]
+    assert dropped == {
+        **dict.fromkeys(("dropped_cut_off", "dropped_below_min_reward", "dropped_near_duplicate"), 0),
+        "dropped_empty": 1,
+        "dropped_outranked": 2,
+    }
+    assert responses(best_per_prompt(new, PoolRules(per_prompt=2), old)[0]) == ["new", "old", "remembered", "b"]
+
+
 def test_every_candidate_stays_or_is_counted_with_its_reason():
     rivals = [
         candidate(PROMPTS[0], "", 9.0),

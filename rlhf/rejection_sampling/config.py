@@ -40,8 +40,8 @@ class RejectionSamplingConfig:
     earlier_samples: Literal["compete", "stand_in"] = field(
         default="compete",
         metadata={
-            "help": "What those of the pool do: compete by reward with the new ones (the paper's), or stand_in where the "
-            "round has none for a prompt, so that a reward model's errors on old samples do not win over new ones."
+            "help": "What samples of the pool do: compete by reward with the new ones, as in the paper, or stand_in where "
+            "the round has none for a prompt, so that a reward model's errors on old samples do not win."
         },
     )
     keep_per_prompt: int = field(default=1, metadata={"help": "How many of the best to train on for each prompt."})

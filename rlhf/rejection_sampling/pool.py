@@ -31,8 +31,8 @@ def best_per_prompt(
 ) -> tuple[list[Candidate], dict[str, int]]:
     """Return the candidates of highest reward for each prompt, best first, and how many were dropped by reason.
 
-    Prompts come in order of first appearance; of equal rewards the earlier candidate goes first. `stand_ins` rank behind
-    every candidate of their prompt, whatever their reward.
+    Prompts come in order of first appearance; of equal rewards the earlier candidate goes first. `stand_ins` rank
+    behind every candidate of their prompt, whatever their reward.
     """
     by_prompt: dict[str, list[Candidate]] = {}
     for candidate in [*_by_reward(candidates), *_by_reward(stand_ins)]:

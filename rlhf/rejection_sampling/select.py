@@ -73,7 +73,7 @@ def _temperatures(
 def _keep_best(
     run: StageRun, config: RejectionSamplingConfig, new: Sequence[Candidate], earlier: Sequence[Candidate]
 ) -> list[Candidate]:
-    """Let new and remembered candidates compete, or the latter stand in; write the three files and return what is trained on."""
+    """Let new and remembered candidates compete, or these stand in; write the files, return what is trained on."""
     rules = PoolRules(config.pool_per_prompt, config.min_reward, config.max_similarity, config.keep_cut_off)
     stand_in = config.earlier_samples == "stand_in"
     pool, dropped = best_per_prompt(new, rules, earlier) if stand_in else best_per_prompt([*new, *earlier], rules)

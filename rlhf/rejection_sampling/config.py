@@ -40,7 +40,7 @@ class RejectionSamplingConfig:
     earlier_samples: Literal["compete", "stand_in"] = field(
         default="compete",
         metadata={
-            "help": "What samples of the pool do: compete by reward with the new ones, as in the paper, or stand_in where "
+            "help": "What the pool's samples do: compete by reward with new ones, as in the paper, or stand_in where "
             "the round has none for a prompt, so that a reward model's errors on old samples do not win."
         },
     )

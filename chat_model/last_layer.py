@@ -21,7 +21,7 @@ def last_layer_only_at(body: Any, places: Tensor) -> Iterator[None]:
     """Let `body` compute its last layer at `places` alone until the context ends; its output elsewhere means nothing.
 
     Parts of another name than those of Llama and its many kin are computed everywhere, and so is all where gradient
-    checkpointing would compute the layer again after the context has ended.
+    checkpointing would compute the layer again after the context has ended, or where the call is being compiled.
 
     Args:
         body: a decoder of transformers without a head.
@@ -46,7 +46,7 @@ def last_places(present: Tensor) -> Tensor:
 
 def _parts_of_last_layer(body: Any) -> list[nn.Module]:
     layers = getattr(body, "layers", None)
-    if not isinstance(layers, nn.ModuleList):
+    if torch.compiler.is_compiling() or not isinstance(layers, nn.ModuleList):
         return []
     last = layers[: body.config.num_hidden_layers][-1]
     if getattr(last, "gradient_checkpointing", False) and last.training and torch.is_grad_enabled():

@@ -20,6 +20,7 @@ from chat_model.training import MetricsLog, resume_from
 from sft.chat_template import set_chat_template
 from sft.data import read_documents, texts_of, tokenize
 from sft.rehearsal import rehearse
+from sft.trainer import LabelledTrainer
 
 
 @dataclass
@@ -84,7 +85,7 @@ def make_trainer(
     """Return TRL's trainer over tokenized rows. Labels are ours, so its own preparation is needed for packing alone."""
     if not config.packing:
         config.dataset_kwargs = {"skip_prepare_dataset": True}
-    return SFTTrainer(
+    return LabelledTrainer(
         model=_model(tokenizer, config, model_config, get_quantization_config(model_config)),
         args=config,
         train_dataset=Dataset.from_list(rows),

@@ -73,22 +73,53 @@ def test_a_compiled_model_has_the_same_losses_and_leaves_the_same_names(chats, t
     assert losses["compiled"] == pytest.approx(losses["plain"], rel=1e-5)
 
 
-def test_packed_loss_equals_unpacked_loss(chats, tiny_checkpoint, tiny_tokenizer, tmp_path):
-    """Sum of the loss over all rows, computed by the trainer's own collator and call, packed and not."""
+def make_small_trainer(rows, checkpoint, tokenizer, folder, packing=False):
     from trl import ModelConfig, SFTConfig
 
-    from sft.data import read_documents, tokenize
     from sft.train import make_trainer
+
+    config = SFTConfig(
+        output_dir=str(folder), packing=packing, max_length=128, per_device_train_batch_size=4, bf16=False,
+        use_cpu=True, gradient_checkpointing=False, report_to="none", dataloader_pin_memory=False,
+    )  # fmt: skip
+    return make_trainer(
+        StageRun(folder), tokenizer, rows, None, config, ModelConfig(model_name_or_path=str(checkpoint))
+    )
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_what_no_loss_reads_is_left_out_of_the_last_layer(chats, tiny_checkpoint, tiny_tokenizer, tmp_path, packing):
+    """TRL's own trainer has the same loss and gradients, and more arithmetic."""
+    from torch.utils.flop_counter import FlopCounterMode
+    from trl import SFTTrainer
+
+    from sft.data import read_documents, tokenize
+
+    rows = tokenize(tiny_tokenizer, list(read_documents(chats)), 128).rows
+    trainer = make_small_trainer(rows, tiny_checkpoint, tiny_tokenizer, tmp_path, packing)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert (batch["labels"] == -100).float().mean() > 0.3
+    found = []
+    for kind in (type(trainer), SFTTrainer):
+        trainer.model.zero_grad()
+        with FlopCounterMode(display=False) as counter:
+            loss = kind.compute_loss(trainer, trainer.model, dict(batch), num_items_in_batch=torch.tensor(50.0))
+            loss.backward()
+        gradients = [parameter.grad.clone() for parameter in trainer.model.parameters()]
+        found.append((counter.get_total_flops(), [loss.detach(), *gradients]))
+    (fewer, mine), (more, theirs) = found
+    torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
+    assert fewer < 0.95 * more
+
+
+def test_packed_loss_equals_unpacked_loss(chats, tiny_checkpoint, tiny_tokenizer, tmp_path):
+    """Sum of the loss over all rows, computed by the trainer's own collator and call, packed and not."""
+    from sft.data import read_documents, tokenize
 
     rows = tokenize(tiny_tokenizer, list(read_documents(chats)), 128).rows
     losses = {}
     for packing in (False, True):
-        config = SFTConfig(
-            output_dir=str(tmp_path / str(packing)), packing=packing, max_length=128, per_device_train_batch_size=4,
-            bf16=False, use_cpu=True, gradient_checkpointing=False, report_to="none", dataloader_pin_memory=False,
-        )  # fmt: skip
-        model = ModelConfig(model_name_or_path=str(tiny_checkpoint))
-        trainer = make_trainer(StageRun(tmp_path), tiny_tokenizer, rows, None, config, model)
+        trainer = make_small_trainer(rows, tiny_checkpoint, tiny_tokenizer, tmp_path / str(packing), packing)
         trainer.model.eval()
         total = torch.tensor(1.0)
         with torch.no_grad():

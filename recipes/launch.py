@@ -67,9 +67,9 @@ def launch(step: Step, recipe: Recipe, output: StageOutput, lock: int) -> None:
 
 
 def _run_here(step: Step, config: Path, output: StageOutput, log: Path) -> None:
-    # Before torch is loaded: threads that wait for each other spin for some microseconds only, then sleep. Where another
-    # program takes one of two cores, spinning ones made a training step twenty times slower (measured); those that sleep
-    # at once cost an eighth of a step of the small world's.
+    # Before torch is loaded: threads that wait for each other spin for some microseconds only, then sleep. Where
+    # another program takes one of two cores, spinning ones made a training step twenty times slower (measured);
+    # those that sleep at once cost an eighth of a step of the small world's.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from chat_model.last_layer import last_layer_only_at
 from chat_model.log_probs import logits_log_probs
+from chat_model.one_token_attention import one_token_attention
 from chat_model.prefix_cache import PrefixCache
 
 _DROPPED_SHARE = 1 / 8  # ended rows are dropped when they are this share of a batch: moving the cache costs time too
@@ -66,8 +67,12 @@ def _decode(
     known: Tensor | None,
 ) -> list[list[int]]:
     """Decode, and write log-probabilities and entropies to ``known [2, rows, max_new_tokens]`` where there is one."""
-    rows = _Rows(model, prompt_ids, settings.pad_token_id, prefixes)
-    drawn = rows.numbers.new_full((len(prompt_ids), settings.max_new_tokens), settings.pad_token_id)
+    with one_token_attention(model):
+        return _decode_rows(_Rows(model, prompt_ids, settings.pad_token_id, prefixes), settings, known)
+
+
+def _decode_rows(rows: "_Rows", settings: DecodingSettings, known: Tensor | None) -> list[list[int]]:
+    drawn = rows.numbers.new_full((len(rows.numbers), settings.max_new_tokens), settings.pad_token_id)
     stops = drawn.new_tensor(sorted(settings.stop_token_ids))
     for step in range(settings.max_new_tokens):
         logits = rows.next_logits() if step else rows.first_logits()

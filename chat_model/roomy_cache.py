@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-_ROOM = 32  # tokens
+_ROOM = 1 / 16  # of what is held: more would be read past for every token, less would be copied anew too often
+_LEAST_ROOM = 2  # tokens
 
 
 class RoomyLayer(DynamicLayer):
@@ -39,7 +40,8 @@ def _append(longer: Tensor, front: Tensor, new: Tensor) -> tuple[Tensor, Tensor]
     held, length = front.shape[-2], front.shape[-2] + new.shape[-2]
     is_front = longer.data_ptr() == front.data_ptr() and longer.shape[:2] == front.shape[:2]
     if not is_front or longer.shape[-2] < length:  # reordering rows makes a tensor of its own
-        longer = torch.empty(*front.shape[:2], length + _ROOM, front.shape[-1], dtype=front.dtype, device=front.device)
+        room = max(_LEAST_ROOM, int(length * _ROOM))
+        longer = torch.empty(*front.shape[:2], length + room, front.shape[-1], dtype=front.dtype, device=front.device)
         longer[:, :, :held] = front
     longer[:, :, held:length] = new
     return longer, longer[:, :, :length]

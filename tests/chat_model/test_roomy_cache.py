@@ -32,9 +32,9 @@ def test_it_holds_what_the_growing_cache_holds():
 def test_a_token_is_written_where_there_is_room():
     """Otherwise all that is held is copied for each token."""
     generator, layer = torch.Generator().manual_seed(0), RoomyLayer()
-    layer.update(*states(generator, ROWS, 5))
+    layer.update(*states(generator, ROWS, 160))
     places = set()
-    for _ in range(20):
+    for _ in range(10):
         keys, values = layer.update(*states(generator, ROWS, 1))
         places.add((keys.data_ptr(), values.data_ptr()))
     assert len(places) == 1

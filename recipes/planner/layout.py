@@ -15,6 +15,7 @@ class Layout:
     gradients: bool = False
     optimizer: bool = False
     mixed_precision: str = "no"
+    casts: bool = False  # DeepSpeed's way of mixed precision: weights themselves are in 16 bits, masters in fp32 beside
 
     @property
     def shards(self) -> bool:
@@ -33,13 +34,15 @@ def layout_of(recipe: Recipe) -> Layout:
     launch = read_yaml_mapping(recipe.accelerate)
     kind = str(launch.get("distributed_type", "NO")).upper()
     stage = int((launch.get("deepspeed_config") or {}).get("zero_stage", 0)) if kind == "DEEPSPEED" else 0
+    precision = str(launch.get("mixed_precision", "no"))
     whole = kind == "FSDP" and _shards_optimizer_only(launch.get("fsdp_config") or {})
     return Layout(
         processes=int(launch.get("num_processes", 1)),
         weights=stage == 3 or (kind == "FSDP" and not whole),
         gradients=stage >= 2 or kind == "FSDP",
         optimizer=stage >= 1 or kind == "FSDP",
-        mixed_precision=str(launch.get("mixed_precision", "no")),
+        mixed_precision=precision,
+        casts=kind == "DEEPSPEED" and precision in ("bf16", "fp16"),
     )
 
 

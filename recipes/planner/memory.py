@@ -28,18 +28,17 @@ def training_memory(arguments: Mapping[str, Any], shape: ModelShape, layout: Lay
     """Return the parts of supervised fine-tuning, or with `is_scalar` of a reward model; see `Estimate.peak`."""
     total = shape.classifier if is_scalar else shape.causal_lm
     trained = lora_parameters(arguments, shape, is_scalar)
-    weight_bytes = bytes_of(arguments.get("dtype", "float32"))
+    weight_bytes = BFLOAT16_BYTES if layout.casts else bytes_of(arguments.get("dtype", "float32"))
     linear = shape.linear_weights if arguments.get("load_in_4bit") else 0
     parts = {"weights": layout.share(four_bit_bytes(total, linear, weight_bytes), layout.weights)}
     if trained is None:
         trained, trained_bytes = total, weight_bytes
     else:
-        trained_bytes = FLOAT32_BYTES
-        parts["adapter"] = layout.share(trained * FLOAT32_BYTES, layout.weights)
+        trained_bytes = BFLOAT16_BYTES if layout.casts else FLOAT32_BYTES
+        parts["adapter"] = layout.share(trained * trained_bytes, layout.weights)
     gradients = layout.share(trained * trained_bytes, layout.gradients)
     parts["gradients"] = gradients
-    moments = trained * _moment_bytes(arguments, trained_bytes)
-    parts["optimizer"] = layout.share(moments, layout.optimizer)
+    parts["optimizer"] = layout.share(trained * _optimizer_bytes(arguments, layout, trained_bytes), layout.optimizer)
     parts |= _copies(arguments, shape, layout, gradients, is_trained_whole=trained == total)
     return parts | _of_a_micro_batch(arguments, shape, layout, is_scalar, trained == total)
 
@@ -57,9 +56,13 @@ def _lora_targets(arguments: Mapping[str, Any]) -> list[str] | None:
     return [targets] if isinstance(targets, str) else targets
 
 
-def _moment_bytes(arguments: Mapping[str, Any], trained_bytes: int) -> int:
-    """Return the bytes of AdamW's two moments of one parameter; torch keeps them in the parameter's precision."""
-    return 2 if "8bit" in str(arguments.get("optim", "")) else 2 * trained_bytes
+def _optimizer_bytes(arguments: Mapping[str, Any], layout: Layout, trained_bytes: int) -> int:
+    """Return the bytes of AdamW's two moments of one parameter; torch keeps them in the parameter's precision.
+
+    DeepSpeed's mixed precision keeps them in fp32, and the parameter itself beside them.
+    """
+    master, width = (FLOAT32_BYTES, FLOAT32_BYTES) if layout.casts else (0, trained_bytes)
+    return master + (2 if "8bit" in str(arguments.get("optim", "")) else 2 * width)
 
 
 def _copies(
@@ -72,7 +75,7 @@ def _copies(
         unit = max(shape.linear_weights // shape.layers, shape.embedding)
         width = bytes_of(arguments.get("dtype", "float32")) if not is_autocast else BFLOAT16_BYTES
         parts["gathered weights"] = 2 * unit * width  # of the layer at work and of the one fetched ahead
-    elif is_autocast:
+    elif is_autocast and not layout.casts:
         layers = shape.layers if is_trained_whole or not arguments.get("gradient_checkpointing", True) else 1
         parts["bf16 copies"] = shape.linear_weights * layers // shape.layers * BFLOAT16_BYTES
     if layout.processes > 1 and not layout.gradients:
@@ -84,9 +87,10 @@ def _of_a_micro_batch(
     arguments: Mapping[str, Any], shape: ModelShape, layout: Layout, is_scalar: bool, is_trained_whole: bool
 ) -> dict[str, int]:
     tokens = micro_batch_tokens(arguments, shape, layout, is_scalar)
+    arguments = {**arguments, "dtype": "bfloat16"} if layout.casts else arguments
     precision, dropped = precision_of(arguments), 0
     if not is_trained_whole:
-        precision = precision_of({**arguments, "dtype": "float32"})
+        precision = precision_of({**arguments, "dtype": "float32"}) if not layout.casts else precision
         dropped = shape.lora_inputs(_lora_targets(arguments)) if arguments.get("lora_dropout", 0.05) else 0
     checkpointing = bool(arguments.get("gradient_checkpointing", True))
     padded = 0 if arguments.get("packing") else int(arguments.get("max_length", 1024) or shape.context)

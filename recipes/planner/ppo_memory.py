@@ -16,12 +16,13 @@ PROMPT_TOKENS = 256  # of a prompt, where nothing says how long they are; assume
 def ppo_memory(arguments: Mapping[str, Any], shape: ModelShape, layout: Layout) -> dict[str, int]:
     """Return the parts of PPO; see `Estimate.peak` for those that take turns."""
     is_shared = arguments.get("layout") == "shared_base"
-    parts = _shared_base(arguments, shape) if is_shared else _full(arguments, shape)
+    parts = _shared_base(arguments, shape) if is_shared else _full(arguments, shape, layout)
     divided = {"trained weights": layout.weights, "gradients": layout.gradients, "optimizer": layout.optimizer}
     parts = {name: layout.share(size, divided.get(name, False)) for name, size in parts.items()}
     tokens = int(arguments.get("micro_batch_tokens", _MICRO_BATCH_TOKENS))
     checkpointing = bool(arguments.get("gradient_checkpointing"))
-    precision: Precision = "autocast" if layout.mixed_precision == "bf16" else "float32"
+    low: Precision = "bfloat16" if layout.casts else "autocast"
+    precision = low if layout.mixed_precision == "bf16" else "float32"
     parts |= activation_parts(shape, tokens, precision, checkpointing, _padded(arguments))
     parts["logits"] = logits_bytes(min(chunk_size(shape.vocabulary, "cuda"), tokens), shape.vocabulary)
     sampled = int(arguments.get("sample_batch_tokens", _SAMPLE_BATCH_TOKENS))
@@ -39,11 +40,12 @@ def sampling_bytes(arguments: Mapping[str, Any]) -> int:
     return bytes_of(arguments.get("frozen_dtype", "float32")) if is_shared else FLOAT32_BYTES
 
 
-def _full(arguments: Mapping[str, Any], shape: ModelShape) -> dict[str, int]:
-    """Policy and critic in fp32; the reference and both reward models frozen."""
+def _full(arguments: Mapping[str, Any], shape: ModelShape, layout: Layout) -> dict[str, int]:
+    """Policy and critic in fp32, or by DeepSpeed in 16 bits with masters in fp32; the other models frozen."""
     trained = FLOAT32_BYTES * (shape.causal_lm + shape.classifier)
     frozen = bytes_of(arguments.get("frozen_dtype", "float32")) * (shape.causal_lm + 2 * shape.classifier)
-    return {"trained weights": trained, "frozen weights": frozen, "gradients": trained, "optimizer": 2 * trained}
+    parts = {"trained weights": trained, "frozen weights": frozen, "gradients": trained, "optimizer": 2 * trained}
+    return parts | ({"trained weights": trained // 2, "optimizer": 3 * trained} if layout.casts else {})
 
 
 def _shared_base(arguments: Mapping[str, Any], shape: ModelShape) -> dict[str, int]:

@@ -168,6 +168,17 @@ def test_fsdp_divides_weights_gradients_and_moments_and_ddp_none():
     assert copied["gradient buckets"] == copied["gradients"] == 4 * shape.causal_lm
 
 
+def test_deepspeed_trains_in_16_bits_beside_masters_in_fp32():
+    """2 bytes of weight and 2 of gradient (PPO adds up in fp32: 4), and 12 of moments and masters, a parameter."""
+    shape, zero2 = shape_of(SEVEN), Layout(8, False, True, True, "bf16", casts=True)
+    parts = training_memory({"max_length": 512}, shape, zero2, is_scalar=False)
+    found = [parts[name] / shape.causal_lm for name in ("weights", "gradients", "optimizer")]
+    assert found == [2, pytest.approx(2 / 8), pytest.approx(12 / 8)] and "bf16 copies" not in parts
+    parts, trained = ppo_memory({"layout": "full"}, shape, zero2), shape.causal_lm + shape.classifier
+    found = [parts[name] / trained for name in ("trained weights", "gradients", "optimizer")]
+    assert found == [2, pytest.approx(4 / 8), pytest.approx(12 / 8)]
+
+
 def test_lora_holds_the_base_once_and_trains_the_adapter_alone():
     shape = shape_of(SEVEN)
     arguments = {"use_peft": True, "dtype": "bfloat16", "lora_r": 8, "lora_target_modules": ["all-linear"]}
@@ -300,6 +311,10 @@ def test_what_cannot_be_planned_says_why(recipe, tmp_path):
         ({"distributed_type": "FSDP", "num_processes": 8, "mixed_precision": "bf16"}, (True, True, True)),
         ({"distributed_type": "FSDP", "fsdp_config": {"fsdp_reshard_after_forward": False}}, (False, True, True)),
         ({"distributed_type": "DEEPSPEED", "deepspeed_config": {"zero_stage": 2}}, (False, True, True)),
+        (
+            {"distributed_type": "DEEPSPEED", "mixed_precision": "bf16", "deepspeed_config": {"zero_stage": 2}},
+            Layout(1, False, True, True, "bf16", casts=True),
+        ),
         ({"distributed_type": "DEEPSPEED", "deepspeed_config": {"zero_stage": 3}}, (True, True, True)),
     ],
 )

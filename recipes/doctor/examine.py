@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from chat_model.check_up import CheckUp, Maker
+from chat_model.config import read_yaml_mapping
 from chat_model.dotted import resolve
 from chat_model.errors import InputError
 from chat_model.stage import DRY_RUN, RUN_FILE, DryRun
@@ -43,7 +44,9 @@ def examine(recipe: Recipe, device: Device, rows_shown: int = 1) -> Iterator[tup
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what loading has to say is no finding
         models = StandIns(Path(folder), lambda name: line_of(name, steps), lambda name: why_unreadable(name) is None)
-        whole = CheckUp(models, rows_shown=rows_shown, scratch=Path(folder), num_processes=layout_of(recipe).processes)
+        launch = read_yaml_mapping(recipe.accelerate) if recipe.accelerate else {}
+        processes = layout_of(recipe).processes
+        whole = CheckUp(models, rows_shown=rows_shown, scratch=Path(folder), num_processes=processes, launch=launch)
         check_models(whole, steps)
         to_run = [state.step for state in plan(steps) if state.state != "done"]
         check_disk(whole, to_run, recipe.root, steps)

@@ -2,8 +2,8 @@
 
 from chat_model.check_up import CheckUp
 from chat_model.dotted import resolve
+from chat_model.engine_checks import check_engine
 from chat_model.errors import InputError
-from rlhf.engine_checks import check_engine
 from rlhf.evaluate.compare import EvaluateConfig
 from rlhf.prompt_checks import check_prompts
 

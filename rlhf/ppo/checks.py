@@ -12,11 +12,11 @@ import torch
 
 from chat_model.check_up import CheckUp
 from chat_model.conversation import Prompt
+from chat_model.engine_checks import check_engine
 from chat_model.errors import InputError
 from chat_model.generation import sample
 from chat_model.template import render_prompt
 from chat_model.template_checks import PREFIX_STABLE
-from rlhf.engine_checks import check_engine
 from rlhf.ppo.collection import sampler_log_probs
 from rlhf.ppo.config import PPOConfig, check_config
 from rlhf.ppo.guards import (
@@ -29,6 +29,7 @@ from rlhf.ppo.guards import (
 from rlhf.ppo.losses import policy_ratio
 from rlhf.ppo.models.full import PolicyAndCritic, load_policy_and_critic
 from rlhf.ppo.rollout import Responses, own_responses
+from rlhf.ppo.sharding import Sharding, check_sharding
 from rlhf.prompt_checks import PAD_EMBEDDING, check_prompts, read_some
 from rlhf.reward_checks import check_reward_models
 
@@ -43,6 +44,10 @@ def check(check_up: CheckUp, config: PPOConfig) -> None:
         "settings", "the stage would refuse them when its turn comes", "change the field that is named"
     ):
         check_config(config, check_up.num_processes)
+    with check_up.check(
+        "launch config", "PPO would refuse it when its turn comes", "change what is named, in either of the two files"
+    ):
+        check_sharding(Sharding.of_launch_config(check_up.launch), config)
     check_engine(check_up, config.engine)
     policy = config.model_name_or_path
     prompts = check_prompts(check_up, config.prompts, policy, config.max_new_tokens, drops_long=True)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from chat_model.check_up import CheckUp
-from rlhf.engine_checks import check_engine
+from chat_model.engine_checks import check_engine
 from rlhf.preferences.collect import PreferencesConfig, check_settings
 from rlhf.prompt_checks import check_prompts
 

@@ -2,7 +2,7 @@
 
 from chat_model.check_up import CheckUp
 from chat_model.dotted import resolve
-from rlhf.engine_checks import check_engine
+from chat_model.engine_checks import check_engine
 from rlhf.prompt_checks import check_prompts
 from rlhf.rejection_sampling.config import RejectionSamplingConfig, check_config
 from rlhf.reward_checks import check_reward_models

@@ -1,5 +1,6 @@
 """The launch configurations that shard models, read by Accelerate's own launcher as far as a CPU goes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from transformers.integrations.deepspeed import (
     unset_hf_deepspeed_config,
 )
 
+from chat_model.config import read_yaml_mapping
 from chat_model.errors import InputError
 from rlhf.ppo.config import PPOConfig
 from rlhf.ppo.models.full import load_policy_and_critic
-from rlhf.ppo.sharding import set_up_sharding
+from rlhf.ppo.sharding import Sharding, check_sharding, set_up_sharding
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "accelerate"
 
@@ -139,3 +141,27 @@ def test_what_ppo_cannot_honour_under_deepspeed_is_refused(
     plugin = zero_plugin(monkeypatch, "zero3.yaml", precision, **changes)
     with pytest.raises(InputError, match=message):
         set_up_sharding(told(accelerator, DistributedType.DEEPSPEED, plugin), config)
+
+
+@pytest.mark.parametrize("name", ["cpu.yaml", "multi_gpu.yaml", "fsdp2.yaml", "zero2.yaml", "zero3.yaml"])
+def test_a_launch_config_is_read_as_its_processes_will_be(monkeypatch, accelerator, name):
+    """The doctor reads the file and the run asks its processes; both must come to the same."""
+    read = Sharding.of_launch_config(read_yaml_mapping(FOLDER / name))
+    check_sharding(read, PPOConfig(frozen_dtype="bfloat16"))
+    if read.kind == "FSDP":
+        told(accelerator, DistributedType.FSDP, fsdp_plugin(monkeypatch))
+    elif read.kind == "DEEPSPEED":
+        told(accelerator, DistributedType.DEEPSPEED, zero_plugin(monkeypatch, name))
+    else:
+        return
+    assert replace(Sharding.of_processes(accelerator), mixed_precision="bf16") == read
+
+
+def test_what_a_launch_config_leaves_out_is_what_accelerate_takes():
+    """With another default of ours the doctor passes what the run then refuses."""
+    arguments = launch_command_parser().parse_args(["script.py"])
+    found = Sharding.of_launch_config({})
+    assert found.fsdp_version == int(arguments.fsdp_version)
+    assert found.cpu_ram_efficient_loading == (arguments.fsdp_cpu_ram_efficient_loading == "true")
+    assert found.zero_stage == int(arguments.zero_stage or DeepSpeedPlugin().zero_stage)
+    assert {found.offload_optimizer_device, found.offload_param_device} == {"none"}

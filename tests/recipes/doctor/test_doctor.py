@@ -247,13 +247,22 @@ def plant_unknown_module(patient, _):
 
 def plant_missing_engine(patient, monkeypatch):
     patient.edit("preferences", engine="vllm_colocated")
-    monkeypatch.setattr("rlhf.engine_checks.find_spec", lambda name: None)
+    monkeypatch.setattr("chat_model.engine_checks.find_spec", lambda name: None)
 
 
 def plant_server_that_does_not_answer(patient, monkeypatch):
     patient.edit("best_of", engine="vllm")
-    monkeypatch.setattr("rlhf.engine_checks.find_spec", lambda name: object())
+    monkeypatch.setattr("chat_model.engine_checks.find_spec", lambda name: object())
     monkeypatch.setenv("ROUNDS_VLLM_URL", "http://127.0.0.1:9")
+
+
+def plant_one_base_in_parts(patient, _):
+    patient.launch(distributed_type="FSDP", fsdp_config={"fsdp_version": 2})
+    patient.edit("ppo", layout="shared_base")
+
+
+def plant_offloading(patient, _):
+    patient.launch(distributed_type="DEEPSPEED", deepspeed_config={"offload_param_device": "cpu"})
 
 
 FAULTS = {
@@ -297,6 +306,8 @@ FAULTS = {
     "model that cannot be reached": ("sft", plant_unreachable_model, "models can be read", "cannot be reached"),
     "engine that is not installed": ("preferences", plant_missing_engine, "engine", "vllm_colocated needs"),
     "server that does not answer": ("best_of", plant_server_that_does_not_answer, "engine", "at http://127.0.0.1:9"),
+    "one base in parts": ("ppo", plant_one_base_in_parts, "launch config", "found shared_base under FSDP2"),
+    "offloading": ("ppo", plant_offloading, "launch config", "offload_param_device: found cpu"),
     "unknown stage": ("sft", plant_unknown_module, "module", "'sftt' is no stage"),
 }
 

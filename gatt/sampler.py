@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from chat_model.conversation import Message
+from chat_model.engines import Engine
 from chat_model.errors import InputError
 from chat_model.generation import sample
 from chat_model.loading import load_causal_lm, load_tokenizer
@@ -19,7 +20,11 @@ class ModelSampler:
 
     Replies cut off at `max_new_tokens` are counted and, unless `keep_cut_off`, given back empty: as the last words of a
     training conversation they would teach the model to stop in mid-sentence. With `across_processes` all processes
-    sample the same contexts together; without, each samples its own, and reads a dialogue on from where it was.
+    sample the same contexts together; without, each samples its own, and the engine "transformers" reads a dialogue on
+    from where it was.
+
+    Raises:
+        InputError: an engine that needs all processes at once, where several are to sample each their own.
     """
 
     def __init__(
@@ -34,17 +39,24 @@ class ModelSampler:
         seed: int = 0,
         keep_cut_off: bool = True,
         across_processes: bool = True,
+        engine: Engine = "transformers",
     ):
+        if engine.startswith("vllm") and not across_processes and process_state().num_processes > 1:
+            raise InputError(
+                f"engine: {engine} is given the weights by all processes together, and here each holds its own "
+                "dialogues; expected one process, or engine transformers"
+            )
         self.model, self.tokenizer, self.num_samples = model, tokenizer, num_samples
         self.temperature, self.max_new_tokens = temperature, max_new_tokens
         self.batch_tokens, self.seed, self.keep_cut_off = batch_tokens, seed, keep_cut_off
-        self.across_processes = across_processes
+        self.across_processes, self.engine = across_processes, engine
         self.begin()
 
     def begin(self, num_calls: int = 0) -> None:
         """Count as if `num_calls` calls had been made, of which the seeds hang, and forget all that was read."""
         self.num_calls, self.num_cut_off = num_calls, 0
-        self.prefixes = None if self.across_processes else PrefixCache(self.batch_tokens)
+        reads_on = self.engine == "transformers" and not self.across_processes
+        self.prefixes = PrefixCache(self.batch_tokens) if reads_on else None
 
     @classmethod
     def from_checkpoint(cls, name_or_path: str, dtype: str = "float32", **settings: Any) -> Self:
@@ -68,6 +80,7 @@ class ModelSampler:
             description=f"turn {turn}",
             across_processes=self.across_processes,
             prefixes=self.prefixes,
+            engine=self.engine,
         )
         self.num_calls += 1
         cut_off = [reason == "length" for reason in samples.finish_reasons]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from chat_model.engines import ENGINE_HELP, Engine
+
 
 def _option(default, text: str):
     return field(default=default, metadata={"help": text})
@@ -23,6 +25,7 @@ class ContextDistillationConfig:
     num_prompts: int = _option(0, "prompts to use, the first ones; 0 for all")
     num_samples: int = _option(1, "answers sampled under the preprompt, of which the safest is compared (K)")
     temperature: float = _option(1.0, "sampling temperature")
+    engine: Engine = field(default="transformers", metadata={"help": ENGINE_HELP})
     max_new_tokens: int = _option(256, "tokens an answer at most; one cut off there is never kept")
     dtype: str = _option("float32", "of the weights: float32, bfloat16 or float16")
     batch_tokens: int = _option(16384, "tokens a batch when sampling and scoring")

@@ -83,7 +83,7 @@ def read_risky(run: StageRun, config: ContextDistillationConfig) -> list[Risky]:
 def _sample(run: StageRun, config: ContextDistillationConfig, risky: Sequence[Risky]) -> list[list[Answer]]:
     """Return K candidates for every prompt, each beside the same plain answer."""
     settings: dict[str, Any] = {
-        name: getattr(config, name) for name in ("temperature", "max_new_tokens", "batch_tokens")
+        name: getattr(config, name) for name in ("temperature", "max_new_tokens", "batch_tokens", "engine")
     }
     plain = ModelSampler.from_checkpoint(config.model_name_or_path, config.dtype, seed=config.seed, **settings)
     settings |= {"num_samples": config.num_samples, "keep_cut_off": False}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from chat_model.engines import ENGINE_HELP, Engine
 from gatt.evaluate.scenarios import Scenario
 
 
@@ -36,6 +37,7 @@ class AdherenceConfig:
     )
     trained_turns: int | None = _option(None, "the longest dialogue GAtt was trained on; marked in the comparison")
     temperature: float = _option(1.0, "sampling temperature")
+    engine: Engine = field(default="transformers", metadata={"help": ENGINE_HELP})
     max_new_tokens: int = _option(256, "tokens a reply at most")
     instruction_as: Literal["system", "prefix"] = _option("system", "where the first turn states it")
     dtype: str = _option("float32", "of the weights: float32, bfloat16 or float16")

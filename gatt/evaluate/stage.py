@@ -24,7 +24,8 @@ def evaluate(run: StageRun, config: AdherenceConfig) -> None:
     ``turns_not_reached``. The first one's transcripts are `dialogues.jsonl`, another's ``dialogues_<scenario>.jsonl``.
     """
     measurements = prepare(run, config)
-    settings = {name: getattr(config, name) for name in ("temperature", "max_new_tokens", "batch_tokens", "seed")}
+    names = ("temperature", "max_new_tokens", "batch_tokens", "seed", "engine")
+    settings = {name: getattr(config, name) for name in names}
     sampler = ModelSampler.from_checkpoint(
         config.model_name_or_path, dtype=config.dtype, across_processes=False, **settings
     )

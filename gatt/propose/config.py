@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from chat_model.engines import ENGINE_HELP, Engine
+
 
 def _option(default, text: str):
     return field(default=default, metadata={"help": text})
@@ -19,6 +21,7 @@ class ProposeConfig:
     num_samples: int = _option(8, "answers to each question")
     num_values: int = _option(100, "values a kind at most: those named most often")
     temperature: float = _option(1.0, "sampling temperature")
+    engine: Engine = field(default="transformers", metadata={"help": ENGINE_HELP})
     max_new_tokens: int = _option(256, "tokens an answer at most")
     dtype: str = _option("float32", "of the weights: float32, bfloat16 or float16")
     batch_tokens: int = _option(16384, "tokens a batch when sampling")

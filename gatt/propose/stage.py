@@ -19,9 +19,8 @@ PLACE = "{value}"
 def propose(run: StageRun, config: ProposeConfig) -> None:
     """Write `constraints.yaml`, which `gatt.synthesize` reads, and count what was named, dropped and repeated."""
     proposals = read_proposals(config.proposals)
-    settings = {
-        name: getattr(config, name) for name in ("num_samples", "temperature", "max_new_tokens", "batch_tokens")
-    }
+    names = ("num_samples", "temperature", "max_new_tokens", "batch_tokens", "engine")
+    settings = {name: getattr(config, name) for name in names}
     sampler = ModelSampler.from_checkpoint(config.model_name_or_path, config.dtype, seed=config.seed, **settings)
     answers = sampler([[Message("user", question)] for question, _ in proposals])
     rows: list[dict[str, Any]] = []

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chat_model.engines import ENGINE_HELP, Engine
 from gatt.synthesize.user_role import TOPIC, TOPICS, USER_ROLE
 
 
@@ -43,6 +44,7 @@ class SynthesisConfig:
     num_samples: int = _option(4, "replies sampled a turn, of which the best is kept (K)")
     max_attempts: int = _option(1, "draws of K replies before a dialogue that lost its instruction is given up")
     temperature: float = _option(1.0, "sampling temperature")
+    engine: Engine = field(default="transformers", metadata={"help": ENGINE_HELP})
     max_new_tokens: int = _option(256, "tokens a reply at most; a reply cut off there is never kept")
     train_on: Literal["last", "every"] = _option("last", "replies with loss; every: the earlier ones too, to compare")
     dialogues_per_shard: int = _option(256, "dialogues written before the next are begun: what a resume keeps")

@@ -56,6 +56,6 @@ def ask_the_model(run: StageRun, config: SynthesisConfig, sampler: ModelSampler)
 
 def _for_self_chats(config: SynthesisConfig, sampler: ModelSampler) -> ModelSampler:
     """Return a sampler of one reply a context, whose work is shared among the processes, with seeds of its own."""
-    settings = {name: getattr(config, name) for name in ("temperature", "max_new_tokens", "batch_tokens")}
+    settings = {name: getattr(config, name) for name in ("temperature", "max_new_tokens", "batch_tokens", "engine")}
     seed = random.Random(f"{config.seed} self chats").getrandbits(48)
     return ModelSampler(sampler.model, sampler.tokenizer, seed=seed, keep_cut_off=False, **settings)

@@ -60,7 +60,7 @@ def synthesize(run: StageRun, config: SynthesisConfig) -> None:
 
 
 def _load_sampler(config: SynthesisConfig) -> ModelSampler:
-    names = ("num_samples", "temperature", "max_new_tokens", "batch_tokens", "seed")
+    names = ("num_samples", "temperature", "max_new_tokens", "batch_tokens", "seed", "engine")
     settings = {name: getattr(config, name) for name in names}
     return ModelSampler.from_checkpoint(
         config.model_name_or_path, config.dtype, keep_cut_off=False, across_processes=False, **settings

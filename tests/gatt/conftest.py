@@ -3,12 +3,17 @@
 import random
 import sys
 import types
+from pathlib import Path
 
 import pytest
+import torch
 
+from chat_model.loading import load_causal_lm
+from chat_model.tokenizer import train_tokenizer
 from gatt.constraints import Combination, Constraint
 
 CHECKER = "toy_checkers.follows"
+TINY = "tiny:hidden_size=32,intermediate_size=64,num_hidden_layers=1,num_attention_heads=2,max_position_embeddings=700"
 
 
 def toy_follows(kind: str, value: str, question: str, response: str) -> bool | None:
@@ -48,3 +53,18 @@ def both(figure, hobby) -> Combination:
 @pytest.fixture
 def rng() -> random.Random:
     return random.Random(0)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory) -> Path:
+    """A random model whose answers are gibberish that ends after about 20 tokens."""
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = train_tokenizer(["who are you?"], vocab_size=280)
+    torch.manual_seed(0)
+    model = load_causal_lm(TINY, tokenizer)
+    head = model.lm_head.weight.data
+    head.zero_()
+    head[tokenizer.eos_token_id] = 0.1  # every token is as likely as any other, the end a little likelier or less
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -8,35 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from chat_model.conversation import Message
 from chat_model.errors import InputError
-from chat_model.loading import load_causal_lm
 from chat_model.rows import read_conversations, read_rows, write_rows
-from chat_model.tokenizer import train_tokenizer
 from gatt.evaluate.__main__ import main as evaluate
 from gatt.sampler import ModelSampler
 from gatt.synthesize.__main__ import main as synthesize
 
-TINY = "tiny:hidden_size=32,intermediate_size=64,num_hidden_layers=1,num_attention_heads=2,max_position_embeddings=700"
 FIGURES = ("napoleon", "cleopatra")
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory) -> Path:
-    """A random model whose answers are gibberish that ends after about 20 tokens."""
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = train_tokenizer(["who are you?"], vocab_size=280)
-    torch.manual_seed(0)
-    model = load_causal_lm(TINY, tokenizer)
-    head = model.lm_head.weight.data
-    head.zero_()
-    head[tokenizer.eos_token_id] = 0.1  # every token is as likely as any other, the end a little likelier or less
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -102,7 +83,6 @@ def test_the_model_sees_as_many_turns_as_asked_for_and_the_training_all(
     tmp_path, files, monkeypatch, context_turns, longest
 ):
     """What is seen begins with a user's question that states the instruction; rows keep the whole dialogue."""
-    from gatt.sampler import ModelSampler
 
     seen = []
     monkeypatch.setattr(
@@ -389,19 +369,3 @@ def test_adherence_cannot_be_measured_without_a_checker(tmp_path, files):
 def test_bad_settings_are_refused(tmp_path, files, setting):
     with pytest.raises(InputError, match=next(iter(setting))):
         run(evaluate, tmp_path, {**files, **setting})
-
-
-def test_replies_cut_off_are_counted_and_dropped_when_asked(model_folder):
-    contexts = [[Message("user", "who are you?")]] * 40
-    for keep in (True, False):
-        sampler = ModelSampler.from_checkpoint(str(model_folder), max_new_tokens=5, keep_cut_off=keep, seed=3)
-        texts = sampler(contexts)
-        assert len(texts) == 40
-        assert sampler.num_cut_off > 0
-        assert keep or sum(text == "" for text in texts) >= sampler.num_cut_off
-
-
-def test_fits_leaves_room_for_the_reply(model_folder):
-    short = [Message("user", "who are you?")]
-    assert ModelSampler.from_checkpoint(str(model_folder), max_new_tokens=650).fits(short)
-    assert not ModelSampler.from_checkpoint(str(model_folder), max_new_tokens=695).fits(short)

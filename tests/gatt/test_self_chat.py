@@ -14,7 +14,7 @@ from gatt.sampler import ModelSampler
 from gatt.synthesize.config import SynthesisConfig
 from gatt.synthesize.self_chat import as_user, chat_with_itself
 from gatt.synthesize.user_role import draw_roles
-from tests.gatt.test_gatt_stages import files, model_folder, run, synthesize  # noqa: F401 - fixtures
+from tests.gatt.test_gatt_stages import files, run, synthesize  # noqa: F401 - fixtures
 
 
 class Scripted:

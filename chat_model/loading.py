@@ -15,6 +15,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from chat_model.errors import InputError, suggestion
+from chat_model.four_bits import keep_differentiable
 
 TINY = "tiny:"
 _TINY_DEFAULTS = {
@@ -217,7 +218,10 @@ def _from_pretrained(auto_class: Any, name_or_path: str | Path, options: dict[st
     for reporter in levels:
         reporter.setLevel(logging.ERROR)
     try:
-        return auto_class.from_pretrained(str(name_or_path), **options)
+        loaded = auto_class.from_pretrained(str(name_or_path), **options)
+        if "quantization_config" in options:
+            keep_differentiable(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
     except (OSError, ValueError) as error:
         raise _cannot_load("model", name_or_path, error) from error
     except SafetensorError as error:

@@ -20,6 +20,7 @@ _SIZES = {
     "head_dim": 8,
     "max_position_embeddings": 4096,
 }
+_WIDE = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32}  # bitsandbytes takes blocks of 64 weights
 _END = 5.0  # nats by which the end of a turn is likelier than any other token: about a fifth of all tokens
 
 
@@ -31,8 +32,13 @@ TOPICS = [
 @pytest.fixture(scope="session")
 def tiny_llama2(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Llama 2 base model: its tokenizer has neither a pad token nor a chat template."""
-    tokenizer = _tokenizer(["<unk>", "<s>", "</s>"], unk_token="<unk>", bos_token="<s>", eos_token="</s>")
-    return _write_llama2(tmp_path_factory.mktemp("llama2"), tokenizer)
+    return _write_llama2(tmp_path_factory.mktemp("llama2"))
+
+
+@pytest.fixture(scope="session")
+def wide_llama2(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same, with matrices that can be held in four bits."""
+    return _write_llama2(tmp_path_factory.mktemp("wide_llama2"), **_WIDE)
 
 
 @pytest.fixture(scope="session")
@@ -137,10 +143,11 @@ def _pku_saferlhf(topic: str) -> dict[str, Any]:
     return {"prompt": prompt, "response_0": "Take it.", "response_1": "Ask first.", **choices, **safety, **levels}
 
 
-def _write_llama2(folder: Path, tokenizer: Any) -> str:
+def _write_llama2(folder: Path, **sizes: int) -> str:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    return _write(folder, LlamaForCausalLM, LlamaConfig, tokenizer, tie_word_embeddings=False)
+    tokenizer = _tokenizer(["<unk>", "<s>", "</s>"], unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    return _write(folder, LlamaForCausalLM, LlamaConfig, tokenizer, tie_word_embeddings=False, **sizes)
 
 
 def _write_qwen3(folder: Path, tokenizer: Any) -> str:
@@ -162,9 +169,9 @@ def _tokenizer(marks: list[str], **roles: str) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **roles)
 
 
-def _write(folder: Path, model_type: Any, config_type: Any, tokenizer: Any, tie_word_embeddings: bool) -> str:
+def _write(folder: Path, model_type: Any, config_type: Any, tokenizer: Any, **settings: Any) -> str:
     roles = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    config = config_type(**_SIZES, vocab_size=len(tokenizer), tie_word_embeddings=tie_word_embeddings, **roles)
+    config = config_type(**{**_SIZES, **settings}, vocab_size=len(tokenizer), **roles)
     torch.manual_seed(0)
     model = model_type(config)
     _make_brief(model, tokenizer.eos_token_id)

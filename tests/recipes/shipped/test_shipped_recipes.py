@@ -111,9 +111,19 @@ def test_distilled_students_learn_from_the_large_models_conversations(tiny_llama
     assert [record["counts"]["train"]["rows_kept"] for record in records.values()] == [8, 8]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # bitsandbytes compiles by torch.jit when it is imported
+def test_llama2_as_adapters_of_a_base_in_four_bits(wide_llama2, hub, dry_run, tmp_path):
+    """QLoRA in every stage that trains; what each leaves is whole, for sampling and for the next one's base."""
+    pytest.importorskip("bitsandbytes")
+    settings = ["four_bits=true", f"model={wide_llama2}", *hub]
+    check_steps_taken(dry_run("llama2_7b_one_gpu", tmp_path, wide_llama2, settings), tmp_path)
+    for name in ("sft", "RLHF-V2/safety_reward_model", "RLHF-V2/ppo", "gatt/policy"):
+        assert "quantization_config" not in json.loads((tmp_path / name / "config.json").read_text()), name
+
+
 @pytest.mark.parametrize("name", ["llama2_7b_one_gpu", "small_modern"])
 def test_four_bits_reach_every_stage_that_trains(name, tmp_path):
-    """QLoRA itself needs bitsandbytes and a GPU; here it is parsed, and refused in one line without the package."""
     steps = steps_of(read_recipe(name, tmp_path, ["accelerate=null", "four_bits=true"]))
     trained = [step for step in steps if step.module in ("sft", "reward_model", "rlhf.ppo")]
     assert len(trained) > 5 and all(step.arguments["load_in_4bit"] is True for step in trained)

@@ -88,7 +88,8 @@ def test_with_the_samplers_log_probs_the_run_is_the_same_in_fewer_passes(
     for mine, other in zip(sampler, trainer, strict=True):
         for name in ("kl_k1", "entropy", "reward_after_kl", "policy_loss", "value_loss", "ratio", "response_length"):
             assert mine[name] == pytest.approx(other[name], abs=2e-5), name
-        assert 0 < mine["sampler_mismatch"] < 1e-5
+        assert mine["sampler_mismatch"] < 1e-5
+    assert any(row["sampler_mismatch"] for row in sampler)  # rounding now and then; never, where nothing is compared
     torch.testing.assert_close(weights(tmp_path / "sampler"), weights(tmp_path / "trainer"), atol=1e-5, rtol=0)
     iterations, batch = len(trainer), settings["batch_size"]
     assert passes["trainer"] - passes["sampler"] == iterations * (batch - changes["sampler_check_rows"])

@@ -68,7 +68,6 @@ class CheckUp:
     models: ModelSource
     maker_of: Callable[[str], Maker | None] = lambda path: None  # None: the path exists, or no step makes it
     output: Path | None = None  # the step's finished output folder, if there is one
-    num_processes: int = 1
     launch: Mapping[str, Any] = field(default_factory=dict)  # the content of the launch config, if there is one
     rows_shown: int = 1
     scratch: Path | None = None  # where stand-ins are written
@@ -77,6 +76,11 @@ class CheckUp:
     passed: list[str] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)  # check -> the step, or what else it waits for
     shown: list[tuple[str, Text]] = field(default_factory=list)
+
+    @property
+    def num_processes(self) -> int:
+        """The processes that the launch config starts."""
+        return int(self.launch.get("num_processes", 1))
 
     @contextlib.contextmanager
     def check(self, name: str, why: str, fix: str, *faults: type[Exception]) -> Iterator[None]:

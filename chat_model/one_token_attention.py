@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from chat_model.attention import attending
 
 NAME = "sdpa_one_token"
 
@@ -22,17 +24,12 @@ NAME = "sdpa_one_token"
 def one_token_attention(model: Any) -> Iterator[None]:
     """Let `model` attend in this way until the context ends; one on a GPU, or with another attention, is left alone."""
     config = model.config.get_text_config()
-    before = config._attn_implementation
-    if model.device.type != "cpu" or before != "sdpa":
+    if model.device.type != "cpu" or config._attn_implementation != "sdpa":
         yield
         return
-    AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
-    config._attn_implementation = NAME
-    try:
+    with attending(config, NAME, attend):
         yield
-    finally:
-        config._attn_implementation = before
 
 
 def attend(

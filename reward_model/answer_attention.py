@@ -8,29 +8,23 @@ registered with transformers under `NAME`, beside its own "sdpa", and serves whe
 where the many small calls cost nothing.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
+
+from chat_model.attention import attending
 
 NAME = "sdpa_answer_by_answer"
 Layout = Sequence[tuple[int, list[int]]]  # of each row: the tokens of its prompt, and where each of its answers ends
 
 
-@contextlib.contextmanager
-def answer_by_answer(model: Any) -> Iterator[None]:
+def answer_by_answer(model: Any) -> AbstractContextManager[None]:
     """Let `model`, whose attention is "sdpa", attend in this way until the context ends."""
-    before = model.config._attn_implementation
-    AttentionInterface.register(NAME, _attend)
-    model.config._attn_implementation = NAME
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = before
+    return attending(model.config, NAME, _attend)
 
 
 def layout_of(segments: Tensor, ends: Tensor) -> Layout:

@@ -26,7 +26,6 @@ from recipes.doctor.room import check_disk, check_memory
 from recipes.launch import check_module
 from recipes.ledger import plan
 from recipes.planner.devices import Device
-from recipes.planner.layout import layout_of
 from recipes.planner.lineage import line_of, maker_of
 from recipes.recipe import Recipe
 from recipes.step import Step
@@ -45,8 +44,7 @@ def examine(recipe: Recipe, device: Device, rows_shown: int = 1) -> Iterator[tup
         warnings.simplefilter("ignore")  # what loading has to say is no finding
         models = StandIns(Path(folder), lambda name: line_of(name, steps), lambda name: why_unreadable(name) is None)
         launch = read_yaml_mapping(recipe.accelerate) if recipe.accelerate else {}
-        processes = layout_of(recipe).processes
-        whole = CheckUp(models, rows_shown=rows_shown, scratch=Path(folder), num_processes=processes, launch=launch)
+        whole = CheckUp(models, rows_shown=rows_shown, scratch=Path(folder), launch=launch)
         check_models(whole, steps)
         to_run = [state.step for state in plan(steps) if state.state != "done"]
         check_disk(whole, to_run, recipe.root, steps)

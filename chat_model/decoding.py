@@ -16,6 +16,7 @@ from chat_model.last_layer import last_layer_only_at
 from chat_model.log_probs import logits_log_probs
 from chat_model.one_token_attention import one_token_attention
 from chat_model.prefix_cache import PrefixCache
+from chat_model.tensor_parallel import same_tokens
 
 _DROPPED_SHARE = 1 / 8  # ended rows are dropped when they are this share of a batch: moving the cache costs time too
 
@@ -76,7 +77,7 @@ def _decode_rows(rows: "_Rows", settings: DecodingSettings, known: Tensor | None
     stops = drawn.new_tensor(sorted(settings.stop_token_ids))
     for step in range(settings.max_new_tokens):
         logits = rows.next_logits() if step else rows.first_logits()
-        tokens = draw_tokens(logits, settings.temperature, settings.top_p)
+        tokens = same_tokens(rows.model, draw_tokens(logits, settings.temperature, settings.top_p))
         drawn[rows.numbers, step] = tokens
         if known is not None:
             log_probs, entropies = logits_log_probs(logits, tokens, settings.temperature, with_entropy=True)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+TENSOR_PARALLEL = "ROUNDS_TENSOR_PARALLEL"  # processes that hold a model together, see `chat_model.tensor_parallel`
 ADDRESS_VARIABLE, DEFAULT_ADDRESS = "ROUNDS_VLLM_URL", "http://localhost:8000"  # of a vLLM server
 
 Engine = Literal["transformers", "continuous_batching", "vllm", "vllm_colocated"]

@@ -22,6 +22,7 @@ from chat_model.errors import InputError
 from chat_model.prefix_cache import PrefixCache
 from chat_model.processes import process_state
 from chat_model.template import render_prompt
+from chat_model.tensor_parallel import refuse_division, replica_of
 from chat_model.vllm import decode_by_vllm
 from chat_model.vllm_colocated import decode_by_colocated_vllm
 
@@ -116,19 +117,21 @@ def sample(
     _check_context(model, prompt_ids, max_new_tokens)
     if engine not in _ENGINES:
         raise InputError(f"engine: found {engine!r}; expected one of {', '.join(_ENGINES)}")
+    if engine != "transformers":
+        refuse_division(model, f"engine: {engine}")
     if with_log_probs and engine != "transformers":
         raise InputError(f"engine: {engine} gives no log-probabilities of ours; expected transformers")
     rows = [ids for ids in prompt_ids for _ in range(num_samples)]
     stops = frozenset(stop_token_ids(model, tokenizer))
     settings = DecodingSettings(max_new_tokens, stops, tokenizer.pad_token_id, temperature, top_p)
     bar = {"desc": description, "disable": not (progress and process_state().is_main_process)}
-    shared = across_processes and process_state().num_processes > 1
-    rank, ranks = (process_state().process_index, process_state().num_processes) if shared else (0, 1)
+    shared, replica = across_processes and process_state().num_processes > 1, replica_of(model)
+    rank, ranks = (replica.number, replica.count) if shared else (0, 1)
     request = Request(rows, settings, seed, batch_tokens, bar, rank, ranks, prefixes, with_log_probs)
     with _sampling_mode(model):
         drawn = _ENGINES[engine](model, request)
     if shared:
-        drawn = gather_object(drawn)
+        drawn = gather_object(drawn if replica.leads else [])
     return _collect(tokenizer, rows, drawn, stops)
 
 

@@ -20,8 +20,9 @@ _PARTS = ("self_attn.q_proj", "self_attn.o_proj", "mlp")  # what works on each p
 def last_layer_only_at(body: Any, places: Tensor) -> Iterator[None]:
     """Let `body` compute its last layer at `places` alone until the context ends; its output elsewhere means nothing.
 
-    Parts of another name than those of Llama and its many kin are computed everywhere, and so is all where gradient
-    checkpointing would compute the layer again after the context has ended, or where the call is being compiled.
+    Parts of another name than those of Llama and its many kin are computed everywhere, and so are those that tensor
+    parallelism divides, and all where gradient checkpointing would compute the layer again after the context has
+    ended, or where the call is being compiled.
 
     Args:
         body: a decoder of transformers without a head.
@@ -52,7 +53,11 @@ def _parts_of_last_layer(body: Any) -> list[nn.Module]:
     if getattr(last, "gradient_checkpointing", False) and last.training and torch.is_grad_enabled():
         return []
     parts = [part for name, part in last.named_modules() if name in _PARTS]
-    return [part for part in parts if not hasattr(part, "experts") and "forward" not in vars(part)]
+    return [part for part in parts if not (hasattr(part, "experts") or "forward" in vars(part) or _is_divided(part))]
+
+
+def _is_divided(part: nn.Module) -> bool:
+    return bool(part._forward_pre_hooks)  # they make of its input one for all processes
 
 
 def _only_at(index: Tensor, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -93,13 +93,15 @@ def load_causal_lm(name_or_path: str | Path, tokenizer: Any = None, **options: A
 def load_chat_model(name_or_path: str | Path, dtype: str = "float32") -> tuple[Any, Any]:
     """Return a causal language model on this process's device, and its tokenizer, as `generation.sample` takes them.
 
+    Every process calls: where ``ROUNDS_TENSOR_PARALLEL`` says so, several hold the model together.
+
     Raises:
         InputError: either cannot be loaded.
     """
-    from chat_model.processes import process_state
+    from chat_model.tensor_parallel import load_on_device
 
     tokenizer = load_tokenizer(name_or_path)
-    return load_causal_lm(name_or_path, tokenizer, dtype=dtype).to(process_state().device), tokenizer
+    return load_on_device(lambda **options: load_causal_lm(name_or_path, tokenizer, dtype=dtype, **options)), tokenizer
 
 
 def load_scalar_model(
@@ -253,7 +255,7 @@ def _fit_to_tokenizer(model: Any, tokenizer: Any) -> Any:
         return model
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
-        model.resize_token_embeddings(len(tokenizer))
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=model.device.type != "meta")
         warnings.warn(
             f"embeddings grown from {rows} to {len(tokenizer)} rows to hold the tokenizer's tokens", stacklevel=3
         )

@@ -5,7 +5,7 @@ numbers here, and the memory plan of PPO the parts that both have in common.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,13 @@ class ModelShape:
     def classifier(self) -> int:
         """Parameters of a one-label sequence classifier: the body and a scalar head without bias."""
         return self.body + self.hidden
+
+    def divided(self, processes: int) -> "ModelShape":
+        """Return the shape of what one process holds where several hold a model together: heads and MLP are divided, as
+        `chat_model.tensor_parallel` does, embeddings and norms are not.
+        """
+        parts = {name: getattr(self, name) // processes for name in ("heads", "key_value_heads", "intermediate")}
+        return replace(self, **parts)
 
     def lora(self, rank: int, targets: Sequence[str] | None = None, saved_modules: Sequence[str] = ()) -> int:
         """Return the parameters that LoRA trains: ``rank * (inputs + outputs)`` a layer (Hu et al. 2021, section 4.1).

@@ -1,13 +1,14 @@
 """Many dialogues in groups: those of a group advance in step on one process, which reads each on from where it was.
 
 What belongs to a group, and its seeds, hang on the order of the plans alone. The replies are therefore the same on any
-number of processes, each of which holds every so-many-th group.
+number of processes, each of which (or of their replicas, where a model is divided) holds every so-many-th group.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chat_model.processes import from_every_process, process_state
+from chat_model.processes import from_every_process
+from chat_model.tensor_parallel import replica_of
 from gatt.dialogue import Dialogue, Plan
 from gatt.sampler import ModelSampler
 
@@ -41,12 +42,12 @@ def hold_in_groups(
     starts = range(0, len(plans), size)
 
     def hold_own() -> dict[int, Held]:
-        state, own = process_state(), {}
-        for number in range(state.process_index, len(starts), state.num_processes):
+        replica, own = replica_of(sampler.model), {}
+        for number in range(replica.number, len(starts), replica.count):
             sampler.begin((first_group + number) * calls_a_group)
             dialogues = hold_group(plans[starts[number] : starts[number] + size])
             own[number] = Held(dialogues, sampler.num_cut_off)
-        return own
+        return own if replica.leads else {}
 
     held = {number: group for own in from_every_process(hold_own) for number, group in own.items()}
     groups = [held[number] for number in sorted(held)]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 
 from chat_model.conversation import Message
-from chat_model.processes import process_state
 
 Score = Callable[[list[list[Message]]], Iterable[float]]
 
@@ -19,6 +18,5 @@ def load_score(reward_model: str, *, batch_tokens: int, dtype: str, across_proce
     """
     from reward_model.scoring import RewardScorer
 
-    device = process_state().device
-    scorer = RewardScorer.from_checkpoint(reward_model, batch_tokens=batch_tokens, dtype=dtype, device=device)
+    scorer = RewardScorer.from_checkpoint(reward_model, batch_tokens=batch_tokens, dtype=dtype)
     return lambda conversations: scorer.score(conversations, across_processes=across_processes).tolist()

@@ -7,7 +7,7 @@ from chat_model.conversation import Message
 from chat_model.engines import Engine
 from chat_model.errors import InputError
 from chat_model.generation import sample
-from chat_model.loading import load_causal_lm, load_tokenizer
+from chat_model.loading import load_chat_model
 from chat_model.prefix_cache import PrefixCache
 from chat_model.processes import process_state
 from chat_model.template import render_prompt
@@ -61,9 +61,7 @@ class ModelSampler:
     @classmethod
     def from_checkpoint(cls, name_or_path: str, dtype: str = "float32", **settings: Any) -> Self:
         """Load the model and its tokenizer onto this process's device. Raises InputError when either is missing."""
-        tokenizer = load_tokenizer(name_or_path)
-        model = load_causal_lm(name_or_path, tokenizer, dtype=dtype).to(process_state().device)
-        return cls(model, tokenizer, **settings)
+        return cls(*load_chat_model(name_or_path, dtype), **settings)
 
     def __call__(self, contexts: Sequence[Sequence[Message]]) -> list[str]:
         """Return the replies, j of context i at ``i * num_samples + j``. The contexts are all at the same turn."""

@@ -23,7 +23,7 @@ from chat_model.errors import InputError
 from recipes.progress import StageOutput
 from recipes.recipe import Recipe
 from recipes.step import Step, StepFailed
-from recipes.step_config import write_config
+from recipes.step_config import tensor_parallel_environment, write_config
 
 LAUNCHER = "ROUNDS_LAUNCHER"  # variable: the command that starts a launched stage; recipes/accelerate/slurm.sh sets it
 
@@ -61,7 +61,7 @@ def launch(step: Step, recipe: Recipe, output: StageOutput, lock: int) -> None:
             if recipe.accelerate is None:
                 _run_here(step, config, output, log)
             else:
-                _run_launched(step, config, recipe.accelerate, output, log, lock)
+                _run_launched(step, config, recipe, output, log, lock)
     except OSError as error:  # of ours: what a stage raises has become one of the two by now
         raise StepFailed(f"step '{step.name}' cannot be started: {error}") from error
 
@@ -107,9 +107,10 @@ def _reset_accelerate() -> None:
     GradientState._reset_state()
 
 
-def _run_launched(step: Step, config: Path, launch_config: Path, output: StageOutput, log: Path, lock: int) -> None:
+def _run_launched(step: Step, config: Path, recipe: Recipe, output: StageOutput, log: Path, lock: int) -> None:
     with subprocess.Popen(
-        [*_launcher(), "--config_file", str(launch_config), "-m", step.module, "--config", str(config)],
+        [*_launcher(), "--config_file", str(recipe.accelerate), "-m", step.module, "--config", str(config)],
+        env={**os.environ, **tensor_parallel_environment(recipe)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # so that ending it ends its workers

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chat_model.config import check_keys
+from chat_model.config import check_keys, read_yaml_mapping
 from chat_model.errors import InputError, suggestion
 from chat_model.stage import plain
 from recipes.overrides import absolute_path, fill, parse_setting
@@ -37,12 +37,13 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "chain": (str,),
     "seed": (int,),
     "accelerate": (str, type(None)),
+    "tensor_parallel": (int,),
     "variables": (dict,),
     "rounds": (list,),
     "gatt": (bool,),
     "steps": (list,),
 }
-_SETTABLE = ("seed", "gatt", "accelerate")
+_SETTABLE = ("seed", "gatt", "accelerate", "tensor_parallel")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Recipe:
     chain: str = "llama2_chat"
     seed: int = 0
     accelerate: Path | None = None
+    tensor_parallel: int = 1  # processes that hold one model together in the stages that sample and score
     variables: dict[str, Any] = field(default_factory=dict)
     rounds: tuple[Round, ...] = ()
     gatt: bool = False
@@ -126,11 +128,13 @@ def read_recipe(name: str | Path, root: str | Path | None = None, settings: Sequ
     _check_content(content, where)
     content["variables"] = fill(content["variables"], content["variables"], str(where))  # one may lie in another
     content.pop("extends", None)
+    launch_config = _find_launch_config(content.pop("accelerate", None), folders)
+    _check_tensor_parallel(content.get("tensor_parallel", 1), launch_config, where)
     return Recipe(
         folder=folder,
         extended=tuple(extended),
         root=Path(root or Path("runs") / content["name"]).resolve(),
-        accelerate=_find_launch_config(content.pop("accelerate", None), folders),
+        accelerate=launch_config,
         rounds=_read_rounds(content.pop("rounds", ()), where, folders),
         listed_steps=tuple(content.pop("steps", ())),
         settings=settings,
@@ -207,3 +211,13 @@ def _find_launch_config(name: str | None, folders: Sequence[Path]) -> Path | Non
     raise InputError(
         f"accelerate: no launch config '{name}'{suggestion(name, names)}; expected a file or one of {', '.join(names)}"
     )
+
+
+def _check_tensor_parallel(found: int, launch_config: Path | None, where: Path) -> None:
+    """Raise InputError unless `found` divides the processes of the launch config."""
+    processes = int(read_yaml_mapping(launch_config).get("num_processes", 1)) if launch_config and found > 1 else 1
+    if found < 1 or processes % found:
+        raise InputError(
+            f"{where}: field 'tensor_parallel': found {found} with {processes} processes; expected a number that "
+            "divides those of the launch config that 'accelerate' names"
+        )

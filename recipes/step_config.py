@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from chat_model.engines import TENSOR_PARALLEL
 from chat_model.rows import write_whole
 from recipes.recipe import Recipe
 from recipes.step import Step
@@ -30,4 +31,10 @@ def launch_command(step: Step, recipe: Recipe) -> str:
     """Return the shell command that does what the ledger would: a stage's command line with the step's file."""
     launcher = ["python"] if recipe.accelerate is None else ["accelerate", "launch", "--config_file", recipe.accelerate]
     words = [*launcher, "-m", step.module, "--config", config_path(step, recipe.root)]
-    return shlex.join(map(str, words))
+    variables = [f"{name}={value} " for name, value in tensor_parallel_environment(recipe).items()]
+    return "".join(variables) + shlex.join(map(str, words))
+
+
+def tensor_parallel_environment(recipe: Recipe) -> dict[str, str]:
+    """Return the variable that tells a launched stage how many processes hold a model together, where several do."""
+    return {TENSOR_PARALLEL: str(recipe.tensor_parallel)} if recipe.tensor_parallel > 1 else {}

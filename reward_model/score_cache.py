@@ -19,6 +19,7 @@ import torch
 
 from chat_model.errors import InputError
 from chat_model.stage import CACHE_TAG
+from chat_model.tensor_parallel import whole
 
 CACHE_FILE = "scores.sqlite3"
 _TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# Scores of reward models; may be deleted at any time.\n"
@@ -34,13 +35,14 @@ def text_key(token_ids: Sequence[int]) -> bytes:
 def model_fingerprint(model: Any) -> bytes:
     """Return a digest of a model's weights (a LoRA adapter's too), their precision, and its settings, 32 bytes.
 
-    Where the model was loaded from does not count. It reads every weight: about a second for each GB.
+    Where the model was loaded from does not count, nor whether it is divided. It reads every weight: about a second for
+    each GB.
     """
     settings = [model.config, *getattr(model, "peft_config", {}).values()]
     digest = hashlib.sha256("".join(map(_settings_text, settings)).encode())
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(whole(tensor).detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.digest()
 
 

@@ -24,6 +24,7 @@ from chat_model.last_layer import last_layer_only_at, last_places
 from chat_model.loading import load_scalar_model, load_tokenizer
 from chat_model.processes import process_state
 from chat_model.template import render_token_ids
+from chat_model.tensor_parallel import from_leader, load_on_device, replica_of
 from reward_model.calibration import Calibration, read_calibration, reads_as_safety
 from reward_model.pair_batch import common_prefix, one_row_a_dialogue, one_row_each, probe, shared_row_scores
 from reward_model.score_batches import batch_groups, group_by_beginning
@@ -98,13 +99,18 @@ class RewardScorer:
 
         Args:
             path: folder or hub id; an adapter is not merged into the base model that it names.
-            device: default: this process's accelerator, or the CPU.
+            device: where the model goes, whole; by default this process's accelerator, or the CPU, and every process
+                calls: where ``ROUNDS_TENSOR_PARALLEL`` says so, several hold the model together.
             calibrated: apply the calibration that is stored with the checkpoint, if there is one.
 
         Raises:
             InputError: see the class; also a checkpoint without a trained scalar head.
         """
-        model = load_scalar_model(path, trained_head=True, dtype=dtype).to(device or process_state().device)
+
+        def load(**options: Any) -> Any:
+            return load_scalar_model(path, trained_head=True, dtype=dtype, **options)
+
+        model = load_on_device(load) if device is None else load().to(device)
         calibration = read_calibration(path) if calibrated else None
         return cls(model, load_tokenizer(path), batch_tokens, calibration, cache)
 
@@ -132,14 +138,15 @@ class RewardScorer:
         self, texts: Mapping[bytes, list[int]], across_processes: bool, description: str | None
     ) -> dict[bytes, float]:
         """Return the raw score of each text, by its key; those that the cache does not know are computed."""
-        state = process_state()
-        rank, ranks = (state.process_index, state.num_processes) if across_processes else (0, 1)
-        plan = self._plan(texts)
-        if ranks > 1:  # the main process's for all, since another one may have found more by now
-            plan = broadcast_object_list([*plan])
-        known, batches = plan
-        computed = self._compute(texts, batches[rank::ranks], description if state.is_main_process else None)
-        return known | (dict(gather_object(list(computed.items()))) if ranks > 1 else computed)
+        replica, is_main = replica_of(self.model), process_state().is_main_process
+        shared = across_processes and process_state().num_processes > 1
+        plan = self._plan(texts)  # one for all, since another process may have found more by now
+        known, batches = broadcast_object_list([*plan]) if shared else from_leader(self.model, plan)
+        own = batches[replica.number :: replica.count] if shared else batches
+        computed = self._compute(texts, own, description if is_main else None)
+        if shared:
+            computed = dict(gather_object(list(computed.items()) if replica.leads else []))
+        return known | computed
 
     def _plan(self, texts: Mapping[bytes, list[int]]) -> tuple[dict[bytes, float], list[Keys]]:
         """Return the scores that the cache knows, and the forward passes that give the others.

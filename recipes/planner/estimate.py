@@ -87,6 +87,8 @@ def estimate(
     except InputError as error:
         return Estimate(why=str(error))
     layout = layout_of(recipe)
+    if step.module in SAMPLING:
+        shape, layout = shape.divided(recipe.tensor_parallel), layout.of_replicas(recipe.tensor_parallel)
     speed = speed_of(device, _in_fp32(step, layout), utilisation, bandwidth_used)
     unknown = (None, f"{device.name}: its speed is not known to the planner")
     return Estimate(_memory(step, shape, layout), *(unknown if speed is None else _seconds(step, shape, layout, speed)))

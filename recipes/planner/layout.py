@@ -1,6 +1,6 @@
 """How a launch config of Accelerate divides a model over processes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chat_model.config import read_yaml_mapping
 from recipes.recipe import Recipe
@@ -21,6 +21,10 @@ class Layout:
     def shards(self) -> bool:
         """Whether weights are gathered layer by layer when they are needed."""
         return self.weights
+
+    def of_replicas(self, size: int) -> "Layout":
+        """Return the layout of stages that sample and score, where `size` processes hold one model together."""
+        return replace(self, processes=self.processes // size)
 
     def share(self, number: float, divided: bool) -> int:
         """Return what one process holds of `number` bytes."""

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from chat_model.conversation import Message
+from chat_model.engines import TENSOR_PARALLEL
 from chat_model.errors import InputError
 from chat_model.rows import read_conversations, read_rows, write_rows
 from gatt.evaluate.__main__ import main as evaluate
@@ -150,13 +151,14 @@ def test_finished_shards_are_not_thrown_away_by_other_settings(tmp_path, files, 
 
 
 @pytest.mark.slow
-def test_two_processes_synthesize_what_one_does(tmp_path, files):
+@pytest.mark.parametrize("together", ["1", "2"], ids=["a model each", "one model together"])
+def test_two_processes_synthesize_what_one_does(tmp_path, files, together):
     settings = {"num_dialogues": 4, "max_new_tokens": 40, "max_turns": 2, "dialogues_per_shard": 3, "batch_tokens": 200}
     settings["dialogues_per_batch"] = 2
     alone = run(synthesize, tmp_path, {**files, **settings, "output_dir": str(tmp_path / "alone")})
     (tmp_path / "two.yaml").write_text(yaml.safe_dump({**files, **settings, "output_dir": str(tmp_path / "two")}))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", TENSOR_PARALLEL: together}
     command = [*launch, "-m", "gatt.synthesize", "--config", str(tmp_path / "two.yaml")]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
     assert ran.returncode == 0, ran.stderr

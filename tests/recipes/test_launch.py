@@ -99,6 +99,16 @@ def test_a_cluster_may_name_the_command_that_starts_a_stage(launch_first, monkey
     assert words[4:] == ["-m", "toy_stage", "--config", str(toy.root / "configs" / "first.yaml")]
 
 
+def test_a_launched_stage_is_told_how_many_processes_hold_a_model(launch_first, monkeypatch, tmp_path):
+    launcher = tmp_path / "tell"
+    launcher.write_text('#!/bin/sh\necho "$ROUNDS_TENSOR_PARALLEL" > "$0.told"\n')
+    launcher.chmod(0o755)
+    monkeypatch.setenv("ROUNDS_LAUNCHER", str(launcher))
+    start, _ = launch_first
+    start("accelerate=multi_gpu", "tensor_parallel=4")
+    assert Path(f"{launcher}.told").read_text() == "4\n"
+
+
 def test_accelerate_launch_runs_the_stage_in_a_process_of_its_own(launch_first, monkeypatch):
     start, toy = launch_first
     # This process would fail; the launched one has a stage of its own.

@@ -89,6 +89,12 @@ def test_a_recipe_with_a_launch_config_names_it(make_toy):
     assert command.startswith(f"accelerate launch --config_file {recipe.accelerate} -m toy_stage --config ")
 
 
+def test_a_recipe_of_divided_models_tells_the_stage_so(make_toy):
+    toy = make_toy(accelerate="multi_gpu", tensor_parallel=4)
+    command = plan_run(read_recipe(toy.folder, toy.root))[0].command
+    assert command.startswith("ROUNDS_TENSOR_PARALLEL=4 accelerate launch --config_file ")
+
+
 def test_a_mistake_is_one_line(make_toy):
     result = _rounds("plan", make_toy().folder, "--set", "secnd.rate=1")
     assert result.exit_code == 2 and "did you mean 'second'?" in result.stderr and "Traceback" not in result.output

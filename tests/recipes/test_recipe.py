@@ -40,6 +40,8 @@ def test_settings_reach_variables_fields_and_the_seed(make_toy):
         ("seed=many", "field 'seed': found 'many'; expected int"),
         ("seed=true", "field 'seed': found True; expected int"),
         ("accelerate=cpuu", "no launch config 'cpuu' (did you mean 'cpu'?)"),
+        ("tensor_parallel=0", "field 'tensor_parallel': found 0 with 1 processes"),
+        ("tensor_parallel=2", "field 'tensor_parallel': found 2 with 1 processes"),
     ],
 )
 def test_bad_setting_is_one_clear_line(make_toy, setting, message):

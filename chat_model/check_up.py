@@ -69,6 +69,7 @@ class CheckUp:
     maker_of: Callable[[str], Maker | None] = lambda path: None  # None: the path exists, or no step makes it
     output: Path | None = None  # the step's finished output folder, if there is one
     launch: Mapping[str, Any] = field(default_factory=dict)  # the content of the launch config, if there is one
+    tensor_parallel: int = 1  # the recipe's: processes that hold one model together where a stage samples or scores
     rows_shown: int = 1
     scratch: Path | None = None  # where stand-ins are written
     places: dict[str, Path] = field(default_factory=dict)  # output folder -> what stands in for it, for all steps

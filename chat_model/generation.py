@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from chat_model.continuous import decode_continuously
 from chat_model.conversation import Message
 from chat_model.decoding import DecodingSettings, decode, decode_with_log_probs
-from chat_model.engines import Engine
+from chat_model.engines import FOR_DIVIDED_MODELS, Engine
 from chat_model.errors import InputError
 from chat_model.prefix_cache import PrefixCache
 from chat_model.processes import process_state
@@ -117,7 +117,7 @@ def sample(
     _check_context(model, prompt_ids, max_new_tokens)
     if engine not in _ENGINES:
         raise InputError(f"engine: found {engine!r}; expected one of {', '.join(_ENGINES)}")
-    if engine != "transformers":
+    if engine not in FOR_DIVIDED_MODELS:
         refuse_division(model, f"engine: {engine}")
     if with_log_probs and engine != "transformers":
         raise InputError(f"engine: {engine} gives no log-probabilities of ours; expected transformers")

@@ -2,7 +2,7 @@
 
 A stage leaves a whole model that anything loads, the adapter merged in, and the adapter itself in `adapter/` beside it,
 which PPO on a shared base takes. A quantized base is for training alone: the adapter is merged into the base as it was
-loaded from.
+loaded from, in main memory.
 """
 
 from collections.abc import Callable
@@ -30,17 +30,21 @@ def check_quantization(model_config: Any) -> None:
 def finish_merged(run: StageRun, trainer: Any, load_base: Callable[[], Any]) -> Any:
     """Save as `chat_model.training.finish` does, an adapter in `adapter/` and merged into its base; return the model.
 
+    Of a quantized base the main process alone merges, in main memory, since the accelerator may not hold it whole; then
+    nothing is returned.
+
     Args:
         load_base: loads the base model anew, not quantized; called where the trained one was.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
+    is_quantized = getattr(model, "is_quantized", False)
     if hasattr(model, "merge_and_unload"):
         if run.is_main:
             model.save_pretrained(run.folder / ADAPTER_FOLDER)
         trainer.accelerator.wait_for_everyone()
-        if getattr(model, "is_quantized", False):
-            model = PeftModel.from_pretrained(load_base(), run.folder / ADAPTER_FOLDER).to(trainer.args.device)
-        trainer.model = trainer.model_wrapped = model = model.merge_and_unload()
+        if is_quantized:
+            model = PeftModel.from_pretrained(load_base(), run.folder / ADAPTER_FOLDER) if run.is_main else None
+        trainer.model = trainer.model_wrapped = model = model and model.merge_and_unload()
     finish(run, trainer)
     trainer.accelerator.wait_for_everyone()
-    return model
+    return None if is_quantized else model

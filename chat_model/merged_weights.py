@@ -12,6 +12,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
 from chat_model.errors import InputError
+from chat_model.tensor_parallel import whole
 
 _PEFT_PREFIX, _WRAPPED = "base_model.model.", ".base_layer"
 
@@ -19,11 +20,22 @@ _PEFT_PREFIX, _WRAPPED = "base_model.model.", ".base_layer"
 @torch.no_grad()
 def merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield ``(name, weight)`` by the names that the model has without adapters; a weight is whole and may be the
-    model's own tensor.
+    model's own tensor. Where a model is divided, every process of the replica goes through all of them.
 
     Raises:
         InputError: weights in four bits, which no sum can be written to.
     """
+    for name, weight, layer in _named_weights(model):
+        yield name, _with_adapters(whole(weight), layer)
+
+
+def merged_shapes(model: Any) -> list[tuple[str, torch.dtype, list[int]]]:
+    """Return name, precision and shape of what `merged_weights` yields, in its order. Raises InputError as it does."""
+    return [(name, weight.dtype, list(weight.shape)) for name, weight, _ in _named_weights(model)]
+
+
+def _named_weights(model: Any) -> Iterator[tuple[str, Tensor, Any]]:
+    """Yield name, weight as it is held, and the layer whose adapters go on it, if there is one."""
     layers = {f"{path}{_WRAPPED}.weight": layer for path, layer in model.named_modules() if _is_adapted(layer)}
     for path, weight in model.named_parameters():
         if ".lora_" in path:
@@ -31,7 +43,7 @@ def merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
         if not weight.is_floating_point():
             raise InputError(f"{path}: is held in {weight.dtype}; another engine can only be sent a model in full")
         name = path.removeprefix(_PEFT_PREFIX).replace(_WRAPPED, "")
-        yield name, _with_adapters(weight.detach(), layers.get(path))
+        yield name, weight.detach(), layers.get(path)
 
 
 def _is_adapted(layer: Any) -> bool:

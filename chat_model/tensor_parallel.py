@@ -71,9 +71,23 @@ def load_on_device(load: Callable[..., Any]) -> Any:
     shape = (state.num_processes // size, size)
     mesh = init_device_mesh(state.device.type, shape, mesh_dim_names=("replica", "tensor"))["tensor"]
     model = load() if mesh.get_local_rank() == 0 else load(device_map="meta")
-    _divide(model, mesh, state.device)
-    model.tensor_parallel_mesh = mesh
+    divide(model, mesh, state.device)
     return model
+
+
+def divide(model: Any, mesh: DeviceMesh, device: torch.device) -> None:
+    """Divide `model` in place among the processes of `mesh`, the first of which has its weights. Raises InputError."""
+    base = model.base_model
+    for name, style in plan_of(model, mesh.size()).items():
+        for path, module in list(base.named_modules()):
+            if fnmatch.fnmatchcase(path, name):
+                _make_room(module, device)
+                parallelize_module(module, mesh, style())
+    for module in model.modules():
+        _copy_from_leader(module._parameters, mesh, device)
+        _copy_from_leader(module._buffers, mesh, device)
+    model.tie_weights()
+    model.tensor_parallel_mesh = mesh
 
 
 def from_leader(model: Any, content: T) -> T:
@@ -118,19 +132,6 @@ def _size(num_processes: int) -> int:
             f"{TENSOR_PARALLEL}: found {found} with {num_processes} processes; expected a number that divides them"
         )
     return int(found)
-
-
-def _divide(model: Any, mesh: DeviceMesh, device: torch.device) -> None:
-    base = model.base_model
-    for name, style in plan_of(model, mesh.size()).items():
-        for path, module in list(base.named_modules()):
-            if fnmatch.fnmatchcase(path, name):
-                _make_room(module, device)
-                parallelize_module(module, mesh, style())
-    for module in model.modules():
-        _copy_from_leader(module._parameters, mesh, device)
-        _copy_from_leader(module._buffers, mesh, device)
-    model.tie_weights()
 
 
 def plan_of(model: Any, size: int) -> dict[str, type[ParallelStyle]]:

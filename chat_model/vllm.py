@@ -21,8 +21,9 @@ from chat_model.decoding import DecodingSettings
 from chat_model.engines import ADDRESS_VARIABLE, DEFAULT_ADDRESS
 from chat_model.errors import InputError
 from chat_model.log_probs import response_log_probs
-from chat_model.merged_weights import merged_weights
+from chat_model.merged_weights import merged_shapes, merged_weights
 from chat_model.processes import process_state
+from chat_model.tensor_parallel import from_leader, replica_of
 
 _CHECKED_ROWS = 8
 _MOST_APART = 0.1  # mean nats a token between server and trainer; bf16 kernels differ by about 0.01
@@ -58,15 +59,21 @@ class VllmServer:
         except RuntimeError:  # a server without VLLM_SERVER_DEV_MODE tells nothing and takes nothing
             return False
 
-    def hold(self, model: Any) -> None:
+    def hold(self, model: Any, sends: bool = True) -> None:
         """Make the server hold the weights of `model`, active adapters included.
+
+        Args:
+            sends: whether this process sends them; the others of its replica only give their parts.
 
         Raises:
             InputError: the model was trained on since the last call, and the server takes no weights.
         """
         versions = [parameter._version for parameter in model.parameters()]
-        if self.takes_weights:
+        if self.takes_weights and sends:
             self._send(model)
+        elif self.takes_weights:
+            for _ in merged_weights(model):
+                pass
         elif self._versions not in (None, versions):
             raise InputError(
                 f"engine: the model has changed and the vLLM server at {self.address} takes no weights; "
@@ -77,10 +84,7 @@ class VllmServer:
     def _send(self, model: Any) -> None:
         if self.client.communicator is None:
             self.client.init_communicator(device=model.device)
-        metadata = [
-            (name, str(weight.dtype).removeprefix("torch."), list(weight.shape))
-            for name, weight in merged_weights(model)
-        ]
+        metadata = [(name, str(dtype).removeprefix("torch."), shape) for name, dtype, shape in merged_shapes(model)]
         self.client.update_named_params(metadata, merged_weights(model))
         self.client.reset_prefix_cache()
 
@@ -96,7 +100,8 @@ def decode_by_vllm(
 ) -> list[list[int]]:
     """Return one response a prompt, its stop token included where one was drawn.
 
-    The main process sends the weights; every process then asks for its own responses.
+    The main process sends the weights; every process then asks for its own responses, or the first one of each replica
+    where a model is divided.
 
     Args:
         model: the model whose weights the server is to hold.
@@ -107,14 +112,15 @@ def decode_by_vllm(
         RuntimeError: the server's log-probabilities are not the model's: it holds other weights.
     """
     server = connect(os.environ.get(ADDRESS_VARIABLE, DEFAULT_ADDRESS))
-    if process_state().is_main_process:
-        server.hold(model)
+    replica = replica_of(model)
+    if replica.number == 0:
+        server.hold(model, sends=replica.leads)
     process_state().wait_for_everyone()
     responses: list[list[int]] = []
     starts = range(0, len(prompt_ids), _PROMPTS_A_REQUEST)
     for start in tqdm(starts, desc="vLLM", disable=not progress, leave=False):
         prompts = list(prompt_ids[start : start + _PROMPTS_A_REQUEST])
-        found = server.client.generate(prompts, **_options(settings))
+        found = from_leader(model, server.client.generate(prompts, **_options(settings)) if replica.leads else {})
         if start == 0:
             check_log_probs(model, prompts, found, settings)
         responses += found["completion_ids"]

@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 from trl import ModelConfig, RewardConfig, get_peft_config, get_quantization_config
 
+from chat_model.adapters import read_adapter
 from chat_model.conversation import PreferencePair
 from chat_model.errors import InputError
 from chat_model.loading import load_scalar_model, load_tokenizer
@@ -56,9 +57,13 @@ def train(run: StageRun, arguments: RewardModelArguments, config: RewardConfig, 
     trainer = _trainer(run, model, tokenizer, rows, arguments, config, model_config)
     result = trainer.train(resume_from_checkpoint=resume_from(run))
     run.record(train_loss=result.training_loss, train_seconds=result.metrics["train_runtime"], **trainer.count_tokens())
-    trained = finish_merged(run, trainer, lambda: _load(tokenizer, config, model_config))
-    scorer = RewardScorer(trained, tokenizer, arguments.score_batch_tokens)
-    check_reload(run, scorer, test_pairs[:_NUM_PROBES])
+    merged = finish_merged(run, trainer, lambda: _load(tokenizer, config, model_config))
+    if merged is None:
+        scorer = RewardScorer.from_checkpoint(run.folder, arguments.score_batch_tokens, model_config.dtype or "float32")
+        check_head(run, scorer)
+    else:
+        scorer = RewardScorer(merged, tokenizer, arguments.score_batch_tokens)
+        check_reload(run, scorer, test_pairs[:_NUM_PROBES])
     scored = score_pairs(test_pairs, scorer)
     if earlier is not None:
         scored = hold_against_earlier(run, arguments, scored, earlier)
@@ -105,6 +110,17 @@ def _trainer(
         batch_tokens=arguments.train_batch_tokens,
         share_prompt=arguments.share_prompt,
     )
+
+
+def check_head(run: StageRun, scorer: RewardScorer) -> None:
+    """Compare the head of the checkpoint, which `scorer` has loaded, with that of the adapter beside it.
+
+    Raises:
+        RuntimeError: the two differ.
+    """
+    trained, found = read_adapter(str(run.folder)).head, scorer.model.score.weight.detach().cpu()
+    if trained is None or not torch.equal(trained.to(found.dtype), found):
+        raise RuntimeError(f"{run.folder}: the merged reward model has another head than the trained adapter")
 
 
 def check_reload(run: StageRun, scorer: RewardScorer, probes: Sequence[PreferencePair]) -> None:

@@ -44,7 +44,13 @@ def examine(recipe: Recipe, device: Device, rows_shown: int = 1) -> Iterator[tup
         warnings.simplefilter("ignore")  # what loading has to say is no finding
         models = StandIns(Path(folder), lambda name: line_of(name, steps), lambda name: why_unreadable(name) is None)
         launch = read_yaml_mapping(recipe.accelerate) if recipe.accelerate else {}
-        whole = CheckUp(models, rows_shown=rows_shown, scratch=Path(folder), launch=launch)
+        whole = CheckUp(
+            models,
+            rows_shown=rows_shown,
+            scratch=Path(folder),
+            launch=launch,
+            tensor_parallel=recipe.tensor_parallel,
+        )
         check_models(whole, steps)
         to_run = [state.step for state in plan(steps) if state.state != "done"]
         check_disk(whole, to_run, recipe.root, steps)

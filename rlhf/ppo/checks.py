@@ -48,7 +48,7 @@ def check(check_up: CheckUp, config: PPOConfig) -> None:
         "launch config", "PPO would refuse it when its turn comes", "change what is named, in either of the two files"
     ):
         check_sharding(Sharding.of_launch_config(check_up.launch), config)
-    check_engine(check_up, config.engine)
+    check_engine(check_up, config.engine, divides=False)
     policy = config.model_name_or_path
     prompts = check_prompts(check_up, config.prompts, policy, config.max_new_tokens, drops_long=True)
     _check_prompt_sets(check_up, config, prompts)

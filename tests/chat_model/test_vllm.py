@@ -10,12 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.distributed.device_mesh import init_device_mesh
 
 from chat_model import vllm
 from chat_model.conversation import Message
 from chat_model.errors import InputError
 from chat_model.generation import sample
 from chat_model.merged_weights import merged_weights
+from chat_model.tensor_parallel import divide
 
 PROMPTS = [[Message("user", text)] for text in ("what color is the fox?", "hi")]
 SETTINGS = {"max_new_tokens": 5, "progress": False, "engine": "vllm"}
@@ -124,9 +126,22 @@ def test_a_trained_model_is_refused_by_a_server_that_takes_no_weights(start, tin
         sample(tiny_model, tiny_tokenizer, PROMPTS, **SETTINGS)
 
 
-def test_the_newest_weights_are_sent_before_every_sampling(start, tiny_model, tiny_tokenizer, monkeypatch):
+@pytest.fixture
+def mesh(tmp_path):
+    """A mesh of this process alone, among which a model can be divided."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_the_newest_weights_are_sent_before_every_sampling(
+    start, tiny_model, tiny_tokenizer, monkeypatch, divided, request
+):
     from trl.generation.vllm_client import VLLMClient
 
+    if divided:
+        divide(tiny_model, request.getfixturevalue("mesh"), torch.device("cpu"))
     server, sent = start(transfer=True), []
     monkeypatch.setattr(VLLMClient, "init_communicator", lambda self, device: setattr(self, "communicator", "nccl"))
 

@@ -21,7 +21,7 @@ from reward_model.data import encode_pairs
 from reward_model.loss import ranking_loss, safety_loss
 from reward_model.schedule import RewardModelConfig
 from reward_model.scoring import RewardScorer
-from reward_model.train import check_reload
+from reward_model.train import check_head, check_reload
 from reward_model.trainer import MarginRewardTrainer
 
 QUIET = ["--save_strategy", "no", "--disable_tqdm", "true", "--gradient_checkpointing", "false"]
@@ -320,6 +320,11 @@ def test_an_adapter_of_a_quantized_base_is_merged_into_the_whole_one(tiny_tokeni
     assert record["metrics"]["accuracy"]["all"]["low"] > 0.8
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm")
     assert not hasattr(plain.config, "quantization_config") and plain.config.num_labels == 1
+    scorer = RewardScorer.from_checkpoint(tmp_path / "rm", device="cpu")
+    check_head(StageRun(tmp_path / "rm"), scorer)
+    torch.nn.init.zeros_(scorer.model.score.weight)
+    with pytest.raises(RuntimeError, match="has another head"):
+        check_head(StageRun(tmp_path / "rm"), scorer)
 
 
 def test_a_checkpoint_with_two_labels_is_refused(tiny_tokenizer, tiny_model, preferences, tmp_path):

@@ -160,11 +160,12 @@ class Patient:
         file = self.folder / f"{stage}.yaml"
         file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **fields}))
 
-    def launch(self, **fields: Any) -> None:
+    def launch(self, tensor_parallel: int = 1, **fields: Any) -> None:
         """Start the recipe's steps through a launch config of two processes with these fields."""
         recipe, launch = self.folder / "recipe.yaml", self.folder / "launch.yaml"
         launch.write_text(yaml.safe_dump({"num_processes": 2, **fields}))
-        recipe.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), "accelerate": str(launch)}))
+        launched = {"accelerate": str(launch), "tensor_parallel": tensor_parallel}
+        recipe.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), **launched}))
 
     def change(self, file: Path, **fields: Any) -> None:
         """Change fields of a JSON file of a checkpoint."""

@@ -250,6 +250,11 @@ def plant_missing_engine(patient, monkeypatch):
     monkeypatch.setattr("chat_model.engine_checks.find_spec", lambda name: None)
 
 
+def plant_engine_for_whole_models(patient, _):
+    patient.launch(tensor_parallel=2)
+    patient.edit("best_of", engine="continuous_batching")
+
+
 def plant_server_that_does_not_answer(patient, monkeypatch):
     patient.edit("best_of", engine="vllm")
     monkeypatch.setattr("chat_model.engine_checks.find_spec", lambda name: object())
@@ -305,6 +310,7 @@ FAULTS = {
     "gated model": ("sft", plant_gated_model, "models can be read", "is gated"),
     "model that cannot be reached": ("sft", plant_unreachable_model, "models can be read", "cannot be reached"),
     "engine that is not installed": ("preferences", plant_missing_engine, "engine", "vllm_colocated needs"),
+    "engine for whole models": ("best_of", plant_engine_for_whole_models, "engine", "takes no model that is divided"),
     "server that does not answer": ("best_of", plant_server_that_does_not_answer, "engine", "at http://127.0.0.1:9"),
     "one base in parts": ("ppo", plant_one_base_in_parts, "launch config", "found shared_base under FSDP2"),
     "offloading": ("ppo", plant_offloading, "launch config", "offload_param_device: found cpu"),

@@ -3,6 +3,7 @@ scripted OpenAI-compatible endpoint on loopback.
 """
 
 import json
+import os
 import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,22 @@ SENTENCES = [
     "Äpfel, naïve café — 3.14 <b>&amp;</b>",
 ]
 TINY = "tiny:hidden_size=32,intermediate_size=64,num_hidden_layers=2,num_attention_heads=4,num_key_value_heads=2"
+
+
+def pytest_xdist_auto_num_workers():
+    """A worker a core, four at most: each imports torch, transformers and TRL."""
+    return min(4, _cores())
+
+
+def pytest_configure():
+    """Give each worker its share of the cores, before torch is loaded, which asks once."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // workers)))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @pytest.fixture(scope="session", autouse=True)

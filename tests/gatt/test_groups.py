@@ -4,8 +4,7 @@ import types
 
 import pytest
 
-from chat_model import processes
-from gatt import groups
+from chat_model import processes, tensor_parallel
 from gatt.dialogue import Dialogue, Plan
 from gatt.groups import hold_in_groups
 
@@ -14,6 +13,7 @@ class Sampler:
     """Notes the number from which each group's calls are counted; every group cuts off as many replies as it has."""
 
     across_processes = False
+    model = None  # held whole by each process
 
     def __init__(self):
         self.began = []
@@ -49,7 +49,7 @@ def test_two_processes_hold_each_group_once_with_the_seeds_of_one(plans, monkeyp
     monkeypatch.setattr(processes, "gather_object", lambda own: gathered.extend(own) or gathered)
     for rank in (0, 1):
         state = types.SimpleNamespace(num_processes=2, process_index=rank)
-        for module in (processes, groups):
+        for module in (processes, tensor_parallel):
             monkeypatch.setattr(module, "process_state", lambda state=state: state)
         sampler = Sampler()
         held = hold(plans, sampler)

@@ -70,18 +70,18 @@ def check_keys(given: Any, known: set[str], where: str) -> None:
 def _make_parser(stage: str, config_types: Sequence[type]):
     from trl import TrlParser
 
-    from chat_model.processes import on_cpu_only
+    from chat_model.processes import PATIENCE, on_cpu_only
 
     class StageParser(TrlParser):
         def error(self, message: str):
             raise InputError(f"{stage}: {message}")
 
     parser = StageParser(config_types, prog=f"python -m {stage}")
+    known = {field.name for config in config_types for field in dataclasses.fields(config)}
     if on_cpu_only():
-        known = {field.name for config in config_types for field in dataclasses.fields(config)}
         parser.set_defaults(**{key: value for key, value in _CPU_DEFAULTS.items() if key in known})
-    if any(action.dest == "report_to" for action in parser._actions):
-        parser.set_defaults(report_to=["none"])
+    defaults = {"report_to": ["none"], "ddp_timeout": int(PATIENCE.total_seconds())}
+    parser.set_defaults(**{key: value for key, value in defaults.items() if key in known})
     return parser
 
 

@@ -6,12 +6,17 @@ On a machine without an accelerator Accelerate has to be told so when its state 
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
 T = TypeVar("T")
+
+# How long a process waits for another one. The main process alone asks a judging model, merges and saves, for hours at
+# worst, and after ten minutes NCCL would take it for dead and end the run.
+PATIENCE = timedelta(days=1)
 
 
 def on_cpu_only() -> bool:
@@ -35,7 +40,7 @@ def this_device() -> tuple[str, int]:
 
 def process_state() -> PartialState:
     """Return Accelerate's state of this process, made for CPUs where there is nothing else."""
-    return PartialState(cpu=on_cpu_only())
+    return PartialState(cpu=on_cpu_only(), timeout=PATIENCE)
 
 
 def leave_process_group() -> str | None:

@@ -10,6 +10,7 @@ The first process of a replica reads the checkpoint and gives the others their p
 """
 
 import fnmatch
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,8 +69,7 @@ def load_on_device(load: Callable[..., Any]) -> Any:
     size = _size(state.num_processes)
     if size == 1:
         return load().to(state.device)
-    shape = (state.num_processes // size, size)
-    mesh = init_device_mesh(state.device.type, shape, mesh_dim_names=("replica", "tensor"))["tensor"]
+    mesh = _mesh(state.device.type, state.num_processes // size, size)
     model = load() if mesh.get_local_rank() == 0 else load(device_map="meta")
     divide(model, mesh, state.device)
     return model
@@ -116,6 +116,12 @@ def refuse_division(model: Any, what: str) -> None:
     """Raise InputError, naming `what` cannot take it, for a model that is divided."""
     if _mesh_of(model) is not None:
         raise InputError(f"{TENSOR_PARALLEL}: {what} takes no model that is divided; leave the variable out")
+
+
+@functools.cache
+def _mesh(device_type: str, replicas: int, size: int) -> DeviceMesh:
+    """Return the mesh of this process's replica; making one makes groups of processes, once for all models."""
+    return init_device_mesh(device_type, (replicas, size), mesh_dim_names=("replica", "tensor"))["tensor"]
 
 
 def _mesh_of(model: Any) -> DeviceMesh | None:

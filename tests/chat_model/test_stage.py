@@ -70,6 +70,7 @@ def test_trl_configs_start_on_a_cpu():
 
     (config,), _ = parse_configs("sft", (SFTConfig,), ["--output_dir", "x"])
     assert config.bf16 is False and config.use_cpu and config.report_to == []
+    assert config.ddp_timeout == 24 * 60 * 60  # the others wait while the main process merges and saves
 
 
 def test_output_is_whole_and_recorded(tmp_path):

@@ -25,16 +25,16 @@ from reward_model.scoring import RewardScorer
 SCRIPT = """
 import json, os, sys
 import torch
-from accelerate import PartialState
 from torch.distributed.tensor import DTensor
 from chat_model.conversation import Message
 from chat_model.generation import sample
 from chat_model.loading import load_chat_model
+from chat_model.processes import process_state
 from chat_model.tensor_parallel import replica_of
 from reward_model.score_cache import model_fingerprint
 from reward_model.scoring import RewardScorer
 
-state = PartialState(cpu=True)
+state = process_state()
 policy, reward_model, cache, output, told = *sys.argv[1:5], json.loads(sys.argv[5])
 model, tokenizer = load_chat_model(policy)
 scorer = RewardScorer.from_checkpoint(reward_model, batch_tokens=60, cache=cache)
@@ -47,7 +47,9 @@ rows = []
 score_batch = scorer._score_batch
 scorer._score_batch = lambda groups: rows.append(sum(map(len, groups))) or score_batch(groups)
 scores = scorer.score(answered, across_processes=True).tolist()
+group = torch.distributed.distributed_c10d._get_default_group()
 result = {
+    "patience": group._get_backend(torch.device("cpu")).options._timeout.total_seconds(),
     "leads": replica_of(model).leads,
     "divided": len(divided),
     "drawn": [drawn.response_ids, drawn.texts],
@@ -86,6 +88,11 @@ def divided(tiny_checkpoint, tiny_reward_checkpoint, tmp_path_factory):
     )
     assert ran.returncode == 0, ran.stderr
     return [json.loads((folder / f"found.{rank}").read_text()) for rank in range(4)]
+
+
+def test_processes_wait_a_day_for_each_other(divided):
+    """The main process may ask a judging model for hours; ten minutes is what NCCL would give it."""
+    assert {found["patience"] for found in divided} == {24 * 60 * 60}
 
 
 def test_each_process_holds_half_of_every_linear_layer(divided, tiny_checkpoint):

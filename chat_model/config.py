@@ -78,9 +78,8 @@ def _make_parser(stage: str, config_types: Sequence[type]):
 
     parser = StageParser(config_types, prog=f"python -m {stage}")
     known = {field.name for config in config_types for field in dataclasses.fields(config)}
-    if on_cpu_only():
-        parser.set_defaults(**{key: value for key, value in _CPU_DEFAULTS.items() if key in known})
     defaults = {"report_to": ["none"], "ddp_timeout": int(PATIENCE.total_seconds())}
+    defaults |= _CPU_DEFAULTS if on_cpu_only() else {}
     parser.set_defaults(**{key: value for key, value in defaults.items() if key in known})
     return parser
 

@@ -17,12 +17,12 @@ from tqdm.auto import tqdm
 from chat_model.continuous import decode_continuously
 from chat_model.conversation import Message
 from chat_model.decoding import DecodingSettings, decode, decode_with_log_probs
-from chat_model.engines import FOR_DIVIDED_MODELS, Engine
+from chat_model.engines import FOR_DIVIDED_MODELS, TENSOR_PARALLEL, Engine
 from chat_model.errors import InputError
 from chat_model.prefix_cache import PrefixCache
 from chat_model.processes import process_state
 from chat_model.template import render_prompt
-from chat_model.tensor_parallel import refuse_division, replica_of
+from chat_model.tensor_parallel import ALONE, is_divided, replica_of
 from chat_model.vllm import decode_by_vllm
 from chat_model.vllm_colocated import decode_by_colocated_vllm
 
@@ -115,22 +115,17 @@ def sample(
     model = getattr(model, "module", model)
     prompt_ids = [render_prompt(tokenizer, prompt) for prompt in prompts]
     _check_context(model, prompt_ids, max_new_tokens)
-    if engine not in _ENGINES:
-        raise InputError(f"engine: found {engine!r}; expected one of {', '.join(_ENGINES)}")
-    if engine not in FOR_DIVIDED_MODELS:
-        refuse_division(model, f"engine: {engine}")
-    if with_log_probs and engine != "transformers":
-        raise InputError(f"engine: {engine} gives no log-probabilities of ours; expected transformers")
+    _check_engine(engine, model, with_log_probs)
     rows = [ids for ids in prompt_ids for _ in range(num_samples)]
     stops = frozenset(stop_token_ids(model, tokenizer))
     settings = DecodingSettings(max_new_tokens, stops, tokenizer.pad_token_id, temperature, top_p)
     bar = {"desc": description, "disable": not (progress and process_state().is_main_process)}
-    shared, replica = across_processes and process_state().num_processes > 1, replica_of(model)
-    rank, ranks = (replica.number, replica.count) if shared else (0, 1)
-    request = Request(rows, settings, seed, batch_tokens, bar, rank, ranks, prefixes, with_log_probs)
+    replica = replica_of(model) if across_processes else ALONE
+    share = (replica.number, replica.count)
+    request = Request(rows, settings, seed, batch_tokens, bar, *share, prefixes, with_log_probs)
     with _sampling_mode(model):
         drawn = _ENGINES[engine](model, request)
-    if shared:
+    if replica.count > 1:
         drawn = gather_object(drawn if replica.leads else [])
     return _collect(tokenizer, rows, drawn, stops)
 
@@ -208,6 +203,16 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int, extra: int = 0,
         else:
             batches.append([index])
     return batches
+
+
+def _check_engine(engine: Engine, model: Any, with_log_probs: bool) -> None:
+    """Raise InputError unless `engine` exists, takes `model`, and gives log-probabilities where they are asked for."""
+    if engine not in _ENGINES:
+        raise InputError(f"engine: found {engine!r}; expected one of {', '.join(_ENGINES)}")
+    if engine not in FOR_DIVIDED_MODELS and is_divided(model):
+        raise InputError(f"{TENSOR_PARALLEL}: engine: {engine} takes no model that is divided; leave the variable out")
+    if with_log_probs and engine != "transformers":
+        raise InputError(f"engine: {engine} gives no log-probabilities of ours; expected transformers")
 
 
 def stop_token_ids(model: Any, tokenizer: Any) -> list[int]:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from chat_model.tensor_parallel import is_divided
+
 _PARTS = ("self_attn.q_proj", "self_attn.o_proj", "mlp")  # what works on each position by itself
 
 
@@ -53,11 +55,7 @@ def _parts_of_last_layer(body: Any) -> list[nn.Module]:
     if getattr(last, "gradient_checkpointing", False) and last.training and torch.is_grad_enabled():
         return []
     parts = [part for name, part in last.named_modules() if name in _PARTS]
-    return [part for part in parts if not (hasattr(part, "experts") or "forward" in vars(part) or _is_divided(part))]
-
-
-def _is_divided(part: nn.Module) -> bool:
-    return bool(part._forward_pre_hooks)  # they make of its input one for all processes
+    return [part for part in parts if not (hasattr(part, "experts") or "forward" in vars(part) or is_divided(part))]
 
 
 def _only_at(index: Tensor, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -6,6 +6,7 @@ with pad = eos a sequence classifier pools at the wrong token and a model learns
 be a LoRA adapter that is not merged: a folder whose `adapter_config.json` names its base model.
 """
 
+import functools
 import json
 import logging
 import warnings
@@ -101,7 +102,7 @@ def load_chat_model(name_or_path: str | Path, dtype: str = "float32") -> tuple[A
     from chat_model.tensor_parallel import load_on_device
 
     tokenizer = load_tokenizer(name_or_path)
-    return load_on_device(lambda **options: load_causal_lm(name_or_path, tokenizer, dtype=dtype, **options)), tokenizer
+    return load_on_device(functools.partial(load_causal_lm, name_or_path, tokenizer, dtype=dtype)), tokenizer
 
 
 def load_scalar_model(

@@ -44,7 +44,7 @@ def finish_merged(run: StageRun, trainer: Any, load_base: Callable[[], Any]) -> 
         trainer.accelerator.wait_for_everyone()
         if is_quantized:
             model = PeftModel.from_pretrained(load_base(), run.folder / ADAPTER_FOLDER) if run.is_main else None
-        trainer.model = trainer.model_wrapped = model = model and model.merge_and_unload()
+        trainer.model = trainer.model_wrapped = model = None if model is None else model.merge_and_unload()
     finish(run, trainer)
     trainer.accelerator.wait_for_everyone()
     return None if is_quantized else model

@@ -47,6 +47,9 @@ class Replica:
     leads: bool  # the one process of the replica whose results count
 
 
+ALONE = Replica(0, 1, leads=True)  # of a process that has work of its own
+
+
 def replica_of(model: Any) -> Replica:
     """Return this process's replica of `model`; of a model that is not divided, each process holds one."""
     state, mesh = process_state(), _mesh_of(model)
@@ -83,6 +86,7 @@ def divide(model: Any, mesh: DeviceMesh, device: torch.device) -> None:
             if fnmatch.fnmatchcase(path, name):
                 _make_room(module, device)
                 parallelize_module(module, mesh, style())
+                module.tensor_parallel_mesh = mesh
     for module in model.modules():
         _copy_from_leader(module._parameters, mesh, device)
         _copy_from_leader(module._buffers, mesh, device)
@@ -112,10 +116,9 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def refuse_division(model: Any, what: str) -> None:
-    """Raise InputError, naming `what` cannot take it, for a model that is divided."""
-    if _mesh_of(model) is not None:
-        raise InputError(f"{TENSOR_PARALLEL}: {what} takes no model that is divided; leave the variable out")
+def is_divided(module: Any) -> bool:
+    """Return whether a model, or a layer of one, is divided."""
+    return _mesh_of(module) is not None
 
 
 @functools.cache
@@ -124,8 +127,8 @@ def _mesh(device_type: str, replicas: int, size: int) -> DeviceMesh:
     return init_device_mesh(device_type, (replicas, size), mesh_dim_names=("replica", "tensor"))["tensor"]
 
 
-def _mesh_of(model: Any) -> DeviceMesh | None:
-    return getattr(model, "tensor_parallel_mesh", None)
+def _mesh_of(module: Any) -> DeviceMesh | None:
+    return getattr(module, "tensor_parallel_mesh", None)
 
 
 def _size(num_processes: int) -> int:

@@ -4,6 +4,7 @@ The paper's whole procedure (Section 3, Figure 4) is fixed by a chain; what a re
 hyperparameters) stands in its YAML files, and `--set` or a round may override single fields of them.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,11 @@ class Recipe:
         """Return whether the recipe, or one that it extends, has this stage file."""
         return has_stage_file(self._folders, config)
 
+    @functools.cached_property
+    def launch(self) -> dict[str, Any]:
+        """The content of the launch config; empty where there is none. Raises InputError for a file that is no YAML."""
+        return read_yaml_mapping(self.accelerate) if self.accelerate else {}
+
     @property
     def _folders(self) -> tuple[Path, ...]:
         return (self.folder, *self.extended)
@@ -128,19 +134,19 @@ def read_recipe(name: str | Path, root: str | Path | None = None, settings: Sequ
     _check_content(content, where)
     content["variables"] = fill(content["variables"], content["variables"], str(where))  # one may lie in another
     content.pop("extends", None)
-    launch_config = _find_launch_config(content.pop("accelerate", None), folders)
-    _check_tensor_parallel(content.get("tensor_parallel", 1), launch_config, where)
-    return Recipe(
+    recipe = Recipe(
         folder=folder,
         extended=tuple(extended),
         root=Path(root or Path("runs") / content["name"]).resolve(),
-        accelerate=launch_config,
+        accelerate=_find_launch_config(content.pop("accelerate", None), folders),
         rounds=_read_rounds(content.pop("rounds", ()), where, folders),
         listed_steps=tuple(content.pop("steps", ())),
         settings=settings,
         overrides=overrides,
         **content,
     )
+    _check_tensor_parallel(recipe)
+    return recipe
 
 
 def _check_content(content: dict[str, Any], where: Path) -> None:
@@ -213,11 +219,13 @@ def _find_launch_config(name: str | None, folders: Sequence[Path]) -> Path | Non
     )
 
 
-def _check_tensor_parallel(found: int, launch_config: Path | None, where: Path) -> None:
-    """Raise InputError unless `found` divides the processes of the launch config."""
-    processes = int(read_yaml_mapping(launch_config).get("num_processes", 1)) if launch_config and found > 1 else 1
+def _check_tensor_parallel(recipe: Recipe) -> None:
+    """Raise InputError unless `tensor_parallel` divides the processes that the launch config starts."""
+    found = recipe.tensor_parallel
+    processes = int(recipe.launch.get("num_processes", 1)) if found > 1 else 1
     if found < 1 or processes % found:
+        where = f"{recipe.folder / RECIPE_FILE}: field 'tensor_parallel'"
         raise InputError(
-            f"{where}: field 'tensor_parallel': found {found} with {processes} processes; expected a number that "
-            "divides those of the launch config that 'accelerate' names"
+            f"{where}: found {found} with {processes} processes; expected a number that divides those of the launch "
+            "config that 'accelerate' names"
         )

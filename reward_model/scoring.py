@@ -24,7 +24,7 @@ from chat_model.last_layer import last_layer_only_at, last_places
 from chat_model.loading import load_scalar_model, load_tokenizer
 from chat_model.processes import process_state
 from chat_model.template import render_token_ids
-from chat_model.tensor_parallel import from_leader, load_on_device, replica_of
+from chat_model.tensor_parallel import ALONE, from_leader, load_on_device, replica_of
 from reward_model.calibration import Calibration, read_calibration, reads_as_safety
 from reward_model.pair_batch import common_prefix, one_row_a_dialogue, one_row_each, probe, shared_row_scores
 from reward_model.score_batches import batch_groups, group_by_beginning
@@ -106,10 +106,7 @@ class RewardScorer:
         Raises:
             InputError: see the class; also a checkpoint without a trained scalar head.
         """
-
-        def load(**options: Any) -> Any:
-            return load_scalar_model(path, trained_head=True, dtype=dtype, **options)
-
+        load = functools.partial(load_scalar_model, path, trained_head=True, dtype=dtype)
         model = load_on_device(load) if device is None else load().to(device)
         calibration = read_calibration(path) if calibrated else None
         return cls(model, load_tokenizer(path), batch_tokens, calibration, cache)
@@ -138,13 +135,12 @@ class RewardScorer:
         self, texts: Mapping[bytes, list[int]], across_processes: bool, description: str | None
     ) -> dict[bytes, float]:
         """Return the raw score of each text, by its key; those that the cache does not know are computed."""
-        replica, is_main = replica_of(self.model), process_state().is_main_process
-        shared = across_processes and process_state().num_processes > 1
+        replica, is_main = replica_of(self.model) if across_processes else ALONE, process_state().is_main_process
         plan = self._plan(texts)  # one for all, since another process may have found more by now
-        known, batches = broadcast_object_list([*plan]) if shared else from_leader(self.model, plan)
-        own = batches[replica.number :: replica.count] if shared else batches
+        known, batches = broadcast_object_list([*plan]) if replica.count > 1 else from_leader(self.model, plan)
+        own = batches[replica.number :: replica.count]
         computed = self._compute(texts, own, description if is_main else None)
-        if shared:
+        if replica.count > 1:
             computed = dict(gather_object(list(computed.items()) if replica.leads else []))
         return known | computed
 

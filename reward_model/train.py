@@ -118,7 +118,7 @@ def check_head(run: StageRun, scorer: RewardScorer) -> None:
     Raises:
         RuntimeError: the two differ.
     """
-    trained, found = read_adapter(str(run.folder)).head, scorer.model.score.weight.detach().cpu()
+    trained, found = read_adapter(run.folder).head, scorer.model.score.weight.detach().cpu()
     if trained is None or not torch.equal(trained.to(found.dtype), found):
         raise RuntimeError(f"{run.folder}: the merged reward model has another head than the trained adapter")
 

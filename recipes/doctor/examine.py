@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from chat_model.check_up import CheckUp, Maker
-from chat_model.config import read_yaml_mapping
 from chat_model.dotted import resolve
 from chat_model.errors import InputError
 from chat_model.stage import DRY_RUN, RUN_FILE, DryRun
@@ -43,12 +42,11 @@ def examine(recipe: Recipe, device: Device, rows_shown: int = 1) -> Iterator[tup
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what loading has to say is no finding
         models = StandIns(Path(folder), lambda name: line_of(name, steps), lambda name: why_unreadable(name) is None)
-        launch = read_yaml_mapping(recipe.accelerate) if recipe.accelerate else {}
         whole = CheckUp(
             models,
             rows_shown=rows_shown,
             scratch=Path(folder),
-            launch=launch,
+            launch=recipe.launch,
             tensor_parallel=recipe.tensor_parallel,
         )
         check_models(whole, steps)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-from chat_model.config import read_yaml_mapping
 from recipes.recipe import Recipe
 
 
@@ -35,7 +34,7 @@ def layout_of(recipe: Recipe) -> Layout:
     """Return the layout of the recipe's launch config; without one a stage runs in one process that shards nothing."""
     if recipe.accelerate is None:
         return Layout()
-    launch = read_yaml_mapping(recipe.accelerate)
+    launch = recipe.launch
     kind = str(launch.get("distributed_type", "NO")).upper()
     stage = int((launch.get("deepspeed_config") or {}).get("zero_stage", 0)) if kind == "DEEPSPEED" else 0
     precision = str(launch.get("mixed_precision", "no"))

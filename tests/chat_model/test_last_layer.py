@@ -65,6 +65,20 @@ def test_arithmetic_falls_by_that_of_the_parts_at_all_other_places(config):
     assert flops[1] - flops[0] == 2 * weights * int((~places).sum())
 
 
+def test_hooks_of_others_change_nothing():
+    """DeepSpeed's ZeRO-3 hangs some on every module."""
+    body, (token_ids, places) = build(CONFIGS[0]), rows()
+    flops = []
+    for hooked in (False, True):
+        if hooked:
+            for module in body.modules():
+                module.register_forward_pre_hook(lambda module, inputs: None)
+        with torch.no_grad(), last_layer_only_at(body, places), FlopCounterMode(display=False) as counter:
+            body(token_ids, use_cache=False)
+        flops.append(counter.get_total_flops())
+    assert flops[0] == flops[1]
+
+
 def is_narrowed(name: str, config) -> bool:
     """Whether a matrix of the last layer works on single positions; GPT-2's parts and a mixture's experts stay."""
     parts = ("layers.1.self_attn.q_proj.weight", "layers.1.self_attn.o_proj.weight", "layers.1.mlp.")
